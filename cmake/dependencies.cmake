@@ -1,0 +1,91 @@
+# Third-party libraries as imported targets. LibTorch is the one inside the torch wheel (set-up puts it into .venv)
+# or the one TORCH_DIR points at; find_package(Torch) is avoided because it forces CUDA flags on every target.
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+if(NOT TORCH_DIR)
+  if(DEFINED ENV{TORCH_DIR})
+    set(TORCH_DIR "$ENV{TORCH_DIR}")
+  else()
+    file(GLOB torch_candidates "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
+    if(torch_candidates)
+      list(GET torch_candidates 0 TORCH_DIR)
+    endif()
+  endif()
+endif()
+if(NOT EXISTS "${TORCH_DIR}/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "LibTorch not found (TORCH_DIR='${TORCH_DIR}'): run launch/setup.sh, or set TORCH_DIR to a "
+                      "folder that holds include/ and lib/libtorch_cpu.so")
+endif()
+message(STATUS "LibTorch: ${TORCH_DIR}")
+
+file(GLOB torch_gomp "${TORCH_DIR}/lib/libgomp*.so*")
+if(NOT torch_gomp)
+  file(GLOB torch_gomp "${TORCH_DIR}/../torch.libs/libgomp*.so*")
+endif()
+if(NOT torch_gomp)
+  message(FATAL_ERROR "no libgomp in ${TORCH_DIR}/lib: two OpenMP runtimes in one process would be wrong")
+endif()
+list(GET torch_gomp 0 torch_gomp)
+
+# libtorch_cpu alone; CUDA is opened at run time (core/backend.h).
+add_library(growmerge_torch INTERFACE)
+target_include_directories(growmerge_torch SYSTEM INTERFACE
+  "${TORCH_DIR}/include" "${TORCH_DIR}/include/torch/csrc/api/include")
+target_compile_options(growmerge_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(growmerge_torch INTERFACE
+  "${TORCH_DIR}/lib/libtorch_cpu.so" "${TORCH_DIR}/lib/libc10.so" "${torch_gomp}")
+target_link_options(growmerge_torch INTERFACE
+  "-Wl,--allow-shlib-undefined" "-Wl,-rpath,${TORCH_DIR}/lib")
+
+find_package(Threads REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(Boost REQUIRED COMPONENTS program_options)
+find_package(nlohmann_json REQUIRED)
+find_package(ZLIB REQUIRED)
+set(MPI_CXX_SKIP_MPICXX ON)
+find_package(MPI REQUIRED COMPONENTS C)
+set(HDF5_PREFER_PARALLEL ON)
+find_package(HDF5 REQUIRED COMPONENTS C)
+if(NOT HDF5_IS_PARALLEL)
+  message(FATAL_ERROR "HDF5 was found without MPI support: install libhdf5-openmpi-dev")
+endif()
+find_package(PkgConfig REQUIRED)
+foreach(lib libpcre2-8 libutf8proc libxxhash libzstd spdlog)
+  string(REPLACE "-" "_" var ${lib})
+  pkg_check_modules(${var} REQUIRED IMPORTED_TARGET ${lib})
+endforeach()
+
+# Its pkg-config file defines UTF8PROC_EXPORTS, which would keep the precompiled header from being shared.
+set_property(TARGET PkgConfig::libutf8proc PROPERTY INTERFACE_COMPILE_OPTIONS "")
+# Executables get -fPIC like the libraries, for the same reason.
+set(CMAKE_CXX_COMPILE_OPTIONS_PIE "-fPIC")
+
+find_program(MOLD_OR_LLD NAMES ld.lld)
+if(MOLD_OR_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+set(GROWMERGE_HAVE_CUDA OFF)
+if(GROWMERGE_CUDA)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    # cmake 3.25.1 does not know that nvcc understands C++20.
+    set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real;100-real")
+    enable_language(CUDA)
+    foreach(kind STANDARD EXTENSION)
+      if(NOT DEFINED CMAKE_CUDA20_${kind}_COMPILE_OPTION)
+        set(CMAKE_CUDA20_${kind}_COMPILE_OPTION "-std=c++20")
+      endif()
+    endforeach()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(GROWMERGE_HAVE_CUDA ON)
+  else()
+    message(STATUS "no nvcc: building without the CUDA back end")
+  endif()
+endif()

@@ -1,0 +1,79 @@
+#include "core/progress.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "core/log.h"
+
+namespace growmerge {
+namespace {
+
+std::string duration_text(double seconds) {
+  char buffer[32];
+  const auto whole = static_cast<long>(seconds);
+  if (whole >= 3600) {
+    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60,
+                  whole % 60);
+  } else {
+    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld", whole / 60, whole % 60);
+  }
+  return buffer;
+}
+
+}  // namespace
+
+Progress::Progress(std::string title, std::int64_t total, std::string unit, bool visible)
+    : title_(std::move(title)),
+      unit_(std::move(unit)),
+      total_(total),
+      visible_(visible),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      last_print_(start_) {}
+
+Progress::~Progress() { finish(); }
+
+void Progress::update(std::int64_t done, const std::string& extra) {
+  done_ = done;
+  extra_ = extra;
+  const auto now = std::chrono::steady_clock::now();
+  const auto interval =
+      terminal_ ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000);
+  if (visible_ && now - last_print_ >= interval) {
+    last_print_ = now;
+    print(false);
+  }
+}
+
+void Progress::finish() {
+  if (!finished_ && visible_) {
+    print(true);
+  }
+  finished_ = true;
+}
+
+void Progress::print(bool last) {
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double rate = seconds > 0.0 ? static_cast<double>(done_) / seconds : 0.0;
+  char numbers[160];
+  if (total_ > 0) {
+    const double left = rate > 0.0 ? static_cast<double>(total_ - done_) / rate : 0.0;
+    std::snprintf(numbers, sizeof(numbers), "%ld/%ld %s, %.4g/s, %s %s", static_cast<long>(done_),
+                  static_cast<long>(total_), unit_.c_str(), rate, last ? "took" : "left",
+                  duration_text(last ? seconds : left).c_str());
+  } else {
+    std::snprintf(numbers, sizeof(numbers), "%ld %s, %.4g/s", static_cast<long>(done_),
+                  unit_.c_str(), rate);
+  }
+  const std::string line = title_ + ": " + numbers + (extra_.empty() ? "" : ", " + extra_);
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s%s", line.c_str(), last ? "\n" : "");
+    std::fflush(stderr);
+  } else {
+    log_info(line);
+  }
+}
+
+}  // namespace growmerge

@@ -1,0 +1,90 @@
+// The Llama forward pass, its loss and its gradients, as free functions over a ParamMap.
+//
+// Definition (Hugging Face Llama): x = E[t]; per layer x += o(attention(rope(q(n1(x))),
+// rope(k(n1(x))), v(n1(x)))), x += down(act(gate(n2(x))) * up(n2(x))); logits = head(nf(x)).
+// RMSNorm n(x) = g * x / sqrt(mean(x^2) + eps) with statistics in fp32; rotate-half RoPE; softmax
+// scale 1/sqrt(h); the head is E when tied (divided by lm_head_normalization_factor).
+//
+// Backward is written by hand: gradients of a layer are final, and reported, before the layer below
+// starts. The head works on chunks of tokens, so the logits of a batch never exist; its gradient is
+// made in place of the logits.
+//
+// Dtypes: parameters in float64, float32 or bfloat16 decide the compute dtype (norm, softmax and
+// loss arithmetic are at least float32); gradients accumulate into the tensors given, float32 (or
+// float64 for float64 parameters). Determinism: the same inputs and number of threads give the same
+// bits.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/batch_source.h"
+#include "core/model_config.h"
+#include "core/param_map.h"
+
+namespace growmerge {
+
+struct LossResult {
+  double loss_sum = 0.0;  // sum of NLL over scored targets, nats
+  std::int64_t num_targets = 0;
+  std::vector<double> row_loss_sum;           // [B] the same per row
+  std::vector<std::int64_t> row_num_targets;  // [B]
+};
+
+/// Called as soon as a tensor's gradient is final in this backward pass, in backward order (head
+/// and final norm first, embedding last; a tied embedding is reported once, last).
+using GradReady = std::function<void(const std::string& name)>;
+
+/// Adds d(loss_sum * gradient_scale)/d(param) to `grads` (same names and shapes as `params`) and
+/// returns the losses. Memory: activations of one batch (about (10 d + 3 F) * N * L elements) plus
+/// one chunk of logits. Errors: kMismatch (token id >= V, shapes); never checks for NaN: the caller
+/// does, on the loss and gradient norm.
+LossResult loss_and_gradients(const ModelConfig& config, const ParamMap& params, const Batch& batch,
+                              double gradient_scale, const ParamMap& grads,
+                              const GradReady& grad_ready);
+
+/// Losses alone, with no activations kept.
+[[nodiscard]] LossResult forward_loss(const ModelConfig& config, const ParamMap& params,
+                                      const Batch& batch);
+
+/// The final hidden states (after the last norm), [N, d], of segments packed one behind another. N
+/// = tokens.numel(), segment_starts as in Batch.
+[[nodiscard]] at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
+                                       const at::Tensor& tokens,
+                                       std::span<const std::int32_t> segment_starts);
+/// Logits of some hidden states, [M, V], float32 (float64 for float64 parameters).
+[[nodiscard]] at::Tensor head_logits(const ModelConfig& config, const ParamMap& params,
+                                     const at::Tensor& hidden_MD);
+/// log p(targets[i] | hidden[i]) by fp32 log-softmax, [M] float32 (float64 for float64), computed
+/// in chunks of rows so that memory stays bounded; `is_greedy` (optional, [M] bool) says whether
+/// the target is the arg max.
+[[nodiscard]] at::Tensor target_log_probs(const ModelConfig& config, const ParamMap& params,
+                                          const at::Tensor& hidden_MD, const at::Tensor& targets_M);
+
+/// Token-by-token inference with a key-value cache, for sampling.
+class Decoder {
+ public:
+  Decoder(const ModelConfig& config, const ParamMap& params, std::int64_t max_tokens);
+  ~Decoder();
+  /// Feeds tokens after what was fed before; returns the logits after the last one, [V] float32.
+  /// Errors: kInvalidArgument when max_tokens is exceeded.
+  [[nodiscard]] at::Tensor feed(std::span<const std::int32_t> tokens);
+  void reset();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Peak bytes that loss_and_gradients needs for activations and logit chunks (parameters and
+/// gradients not included).
+[[nodiscard]] std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,
+                                            at::ScalarType dtype);
+
+}  // namespace growmerge

@@ -1,0 +1,8 @@
+#include <cstdio>
+
+#include "core/error.h"
+
+int main() {
+  std::puts("growmerge");
+  return 0;
+}
