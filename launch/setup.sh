@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Installs what growmerge needs and this machine lacks: Debian packages, and a virtual environment in .venv that holds
+# LibTorch (the torch wheel). Safe to run again: takes seconds when nothing is missing.
+#
+#   launch/setup.sh            what building and running needs
+#   launch/setup.sh --peers    also the independent implementations that tests and benchmarks compare with, and Slurm
+#
+# TORCH_DIR=/path/to/libtorch uses another LibTorch (a folder with include/ and lib/) and installs none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+peers=no
+for argument in "$@"; do
+  case "$argument" in
+    --peers) peers=yes ;;
+    *) echo "setup: unknown option '$argument' (known: --peers)" >&2; exit 2 ;;
+  esac
+done
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# --- Debian packages -----------------------------------------------------------------------------------------------
+packages=(g++ cmake ninja-build ccache lld pkg-config git ca-certificates python3 python3-venv
+  libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libxxhash-dev libutf8proc-dev libyaml-cpp-dev
+  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev libgtest-dev
+  mandoc bsdextrautils hdf5-tools procps)
+if [ "$peers" = yes ]; then
+  packages+=(slurm-wlm munge iproute2)
+fi
+
+provided() {  # programs that may have come from elsewhere than Debian
+  case "$1" in
+    g++ | cmake | git | python3 | ccache) command -v "$1" >/dev/null ;;
+    ninja-build) command -v ninja >/dev/null ;;
+    python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    *) return 1 ;;
+  esac
+}
+
+missing=()
+if command -v dpkg-query >/dev/null; then
+  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p')
+  for package in "${packages[@]}"; do
+    if ! grep -qx "$package" <<<"$installed" && ! provided "$package"; then
+      missing+=("$package")
+    fi
+  done
+else
+  say "this is not Debian or a relative of it: install these by your own means, then run again with GROWMERGE_NO_APT=1:"
+  say "  ${packages[*]}"
+  [ -n "${GROWMERGE_NO_APT:-}" ] || exit 1
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+  as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+      as_root=(sudo)
+    else
+      say "these Debian packages are missing, and this user is neither root nor may use sudo:"
+      say "  ${missing[*]}"
+      say "ask an administrator for: apt-get install ${missing[*]}"
+      exit 1
+    fi
+  fi
+  say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  for attempt in 1 2 3; do
+    if "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then
+      break
+    fi
+    [ "$attempt" != 3 ] || { say "apt-get could not install them: is there a network?"; exit 1; }
+    sleep 5
+  done
+fi
+
+# --- LibTorch and peers in .venv ---------------------------------------------------------------------------------------
+install_set() {  # install_set NAME FILE...: installs the pinned files without dependencies, once per content
+  local name=$1 stamp sum
+  shift
+  stamp=.venv/.installed-$name
+  sum=$(cat "$@" | sha256sum | cut -d' ' -f1)
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
+    return
+  fi
+  say "installing $name into .venv"
+  local arguments=()
+  for file in "$@"; do arguments+=(-r "$file"); done
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${arguments[@]}"
+  echo "$sum" >"$stamp"
+}
+
+if [ -z "${TORCH_DIR:-}" ] || [ "$peers" = yes ]; then
+  if [ ! -x .venv/bin/python ]; then
+    say "making .venv"
+    python3 -m venv .venv
+  fi
+fi
+if [ -z "${TORCH_DIR:-}" ]; then
+  libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
+  if grep -q 'libcudart\.so\.13' <<<"$libraries" && grep -q 'libcudnn\.so\.9' <<<"$libraries"; then
+    torch_files=(launch/requirements-torch-toolkit.txt)
+    if ! grep -q 'libnccl\.so\.2' <<<"$libraries"; then
+      torch_files+=(launch/requirements-nccl.txt)
+    fi
+  else
+    torch_files=(launch/requirements-torch-cpu.txt)
+  fi
+  install_set torch "${torch_files[@]}"
+fi
+if [ "$peers" = yes ]; then
+  install_set peers launch/requirements-peers.txt
+fi
+say "ready"
