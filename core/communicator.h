@@ -49,6 +49,12 @@ class Communicator {
   virtual void broadcast_bytes(std::string& bytes, int root) = 0;
   [[nodiscard]] virtual std::vector<std::string> all_gather_bytes(const std::string& bytes) = 0;
 
+  /// How long a collective may wait for its peers before it throws kDistributed naming who is
+  /// missing; 0 waits for ever. Where nothing can hang, nothing happens.
+  virtual void set_timeout(double seconds) {}
+  /// Moves asynchronous operations forward (MPI works only while it is called).
+  virtual void progress() {}
+
   void all_reduce(at::Tensor tensor, ReduceOp op) {
     all_reduce_async(std::move(tensor), op)->wait();
   }

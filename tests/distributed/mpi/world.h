@@ -1,0 +1,10 @@
+// The world of the MPI tests, made by their main.
+#pragma once
+
+#include "core/communicator.h"
+
+namespace growmerge::testing {
+
+[[nodiscard]] Communicator& world();
+
+}  // namespace growmerge::testing
