@@ -1,0 +1,70 @@
+// Bits per byte and perplexities of running text.
+//
+// Each document on its own: prefix (BOS, EOS where there is none) first and never scored, no EOS at
+// the end, windows of the context length with half a window of stride, every token scored once.
+//   bits_per_byte    = sum NLL / (ln 2 * sum UTF-8 bytes)
+//   token_perplexity = exp(sum NLL / sum tokens), byte_perplexity and word_perplexity likewise
+// Sums run over all documents (pooled), in document order, float64. Token perplexities compare only
+// models of one tokenizer; bits per byte compare any.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint.h"
+#include "core/communicator.h"
+#include "core/config.h"
+#include "core/tokenizer.h"
+#include "eval/items.h"
+#include "eval/sequence_scorer.h"
+
+namespace growmerge::eval {
+
+struct Document {
+  std::string id;
+  std::string text;
+};
+
+struct TextRules {
+  std::string prefix = "auto";      // auto | bos | eos
+  std::int64_t context = 0;         // inputs of one window; 0: the model's context length
+  bool prefix_each_window = false;  // whether windows after the first are opened by the prefix, too
+
+  void describe(FieldVisitor& v) {
+    v("prefix", prefix, "", "token before each document: auto (BOS, EOS where none), bos or eos");
+    v("context", context, "tokens", "window length (0: the model's context length)");
+    v("prefix_each_window", prefix_each_window, "",
+      "whether later windows of a document begin with the prefix, too");
+  }
+};
+
+using EncodedTexts = std::vector<std::vector<std::int32_t>>;
+
+/// Collective. Errors: kCorrupt naming the document whose text is not UTF-8.
+[[nodiscard]] EncodedTexts encode_documents(const std::vector<Document>& documents,
+                                            const Tokenizer& tokenizer, Communicator& comm);
+
+/// One record per document, in order, the same on every rank. Collective. Errors: kCorrupt naming
+/// the document whose score is not finite; kInvalidArgument (no prefix token, context < 1).
+[[nodiscard]] std::vector<TextRecord> score_documents(
+    const Model& model, const std::vector<Document>& documents, const EncodedTexts& encoded,
+    const TextRules& rules, const ScorerOptions& options, Communicator& comm);
+
+/// Sums over documents and what follows from them.
+struct TextTotals {
+  double nll = 0.0;  // nats
+  std::int64_t tokens = 0;
+  std::int64_t characters = 0;
+  std::int64_t words = 0;
+  std::int64_t bytes = 0;
+
+  [[nodiscard]] double bits_per_byte() const;
+  [[nodiscard]] double token_perplexity() const;
+  [[nodiscard]] double word_perplexity() const;
+  [[nodiscard]] double byte_perplexity() const;
+};
+[[nodiscard]] TextTotals total(const std::vector<TextRecord>& records);
+
+}  // namespace growmerge::eval

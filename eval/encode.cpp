@@ -1,0 +1,113 @@
+#include "eval/encode.h"
+
+#include <ATen/Parallel.h>
+
+#include <cstring>
+
+#include "core/error.h"
+
+namespace growmerge::eval {
+namespace {
+
+bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+/// Length in bytes of the white space at text[i], or 0.
+std::size_t white_space(std::string_view text, std::size_t i) {
+  const auto byte = [&](std::size_t k) {
+    return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0;
+  };
+  const unsigned a = byte(0);
+  if (a == ' ' || (a >= 0x09 && a <= 0x0D) || (a >= 0x1C && a <= 0x1F)) {
+    return 1;
+  }
+  const unsigned b = byte(1);
+  if (a == 0xC2 && (b == 0x85 || b == 0xA0)) {
+    return 2;
+  }
+  const unsigned c = byte(2);
+  const bool in_2000 =
+      a == 0xE2 && b == 0x80 && ((c >= 0x80 && c <= 0x8A) || c == 0xA8 || c == 0xA9 || c == 0xAF);
+  const bool other = (a == 0xE1 && b == 0x9A && c == 0x80) ||
+                     (a == 0xE2 && b == 0x81 && c == 0x9F) || (a == 0xE3 && b == 0x80 && c == 0x80);
+  return in_2000 || other ? 3 : 0;
+}
+
+}  // namespace
+
+std::vector<std::vector<std::int32_t>> encode_all(
+    const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
+    const std::function<std::string(std::int64_t)>& name_of, Communicator& comm) {
+  const auto total = static_cast<std::int64_t>(texts.size());
+  std::vector<std::vector<std::int32_t>> ids(texts.size());
+  const std::int64_t first = total * comm.rank() / comm.size();
+  const std::int64_t last = total * (comm.rank() + 1) / comm.size();
+  run_agreed(comm, [&] {
+    at::parallel_for(first, last, 256, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const auto place = static_cast<std::size_t>(i);
+        try {
+          ids[place] = tokenizer.encode(texts[place], false);
+        } catch (const Error& e) {
+          throw Error(e.code(), name_of(i) + ": " + e.what());
+        }
+      }
+    });
+  });
+  if (comm.size() == 1) {
+    return ids;
+  }
+  // Each rank's share as [length, ids...] of 32-bit numbers.
+  std::vector<std::int32_t> mine;
+  for (std::int64_t i = first; i < last; ++i) {
+    const auto& text = ids[static_cast<std::size_t>(i)];
+    mine.push_back(static_cast<std::int32_t>(text.size()));
+    mine.insert(mine.end(), text.begin(), text.end());
+  }
+  const std::string bytes(reinterpret_cast<const char*>(mine.data()),
+                          mine.size() * sizeof(std::int32_t));
+  std::size_t place = 0;
+  for (const std::string& part : comm.all_gather_bytes(bytes)) {
+    std::vector<std::int32_t> numbers(part.size() / sizeof(std::int32_t));
+    std::memcpy(numbers.data(), part.data(), part.size());
+    for (std::size_t at = 0; at < numbers.size();) {
+      const auto length = static_cast<std::size_t>(numbers[at]);
+      const auto begin = numbers.begin() + static_cast<std::ptrdiff_t>(at) + 1;
+      ids.at(place++).assign(begin, begin + static_cast<std::ptrdiff_t>(length));
+      at += length + 1;
+    }
+  }
+  GM_ASSERT(place == ids.size());
+  return ids;
+}
+
+std::int64_t count_characters(std::string_view text) {
+  std::int64_t count = 0;
+  for (const char c : text) {
+    count += is_continuation(c) ? 0 : 1;
+  }
+  return count;
+}
+
+std::int64_t count_words(std::string_view text) {
+  std::int64_t count = 0;
+  bool inside = false;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t space = white_space(text, i);
+    count += space == 0 && !inside ? 1 : 0;
+    inside = space == 0;
+    i += space == 0 ? 1 : space;
+  }
+  return count;
+}
+
+std::string_view first_characters(std::string_view text, std::int64_t count) {
+  std::size_t i = 0;
+  for (; i < text.size(); ++i) {
+    if (!is_continuation(text[i]) && count-- == 0) {
+      break;
+    }
+  }
+  return text.substr(0, i);
+}
+
+}  // namespace growmerge::eval

@@ -1,0 +1,29 @@
+// Encoding many texts, on all threads and ranks, and counting what lengths are measured in.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/communicator.h"
+#include "core/tokenizer.h"
+
+namespace growmerge::eval {
+
+/// Ids of each text without special tokens, the same on every rank. Collective. Errors: the
+/// tokenizer's, with name_of(text) in front.
+[[nodiscard]] std::vector<std::vector<std::int32_t>> encode_all(
+    const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
+    const std::function<std::string(std::int64_t)>& name_of, Communicator& comm);
+
+/// Unicode code points of valid UTF-8.
+[[nodiscard]] std::int64_t count_characters(std::string_view text);
+/// Pieces between runs of white space (ASCII white space and U+0085, U+00A0, U+1680, U+2000-200A,
+/// U+2028, U+2029, U+202F, U+205F, U+3000: what Python's str.split() splits at).
+[[nodiscard]] std::int64_t count_words(std::string_view text);
+/// The first `count` code points.
+[[nodiscard]] std::string_view first_characters(std::string_view text, std::int64_t count);
+
+}  // namespace growmerge::eval

@@ -1,0 +1,61 @@
+#include "eval/request_set.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "eval/windows.h"
+
+namespace growmerge::eval {
+
+std::int64_t RequestSet::add(const std::vector<std::int32_t>& tokens, std::int64_t first_scored) {
+  sequences_.emplace_back();
+  const auto length = static_cast<std::int64_t>(tokens.size());
+  if (length - 1 <= context_) {
+    add_request({tokens, first_scored});
+    return 1;
+  }
+  // A window that is opened by the prefix has room for one input less.
+  const std::int64_t room = window_prefix_ < 0 ? context_ : std::max<std::int64_t>(1, context_ - 1);
+  const std::int64_t stride = std::max<std::int64_t>(1, room / 2);
+  const std::vector<Window> windows = make_windows(length, first_scored, room, stride);
+  for (const Window& window : windows) {
+    ScoreRequest request;
+    if (window.begin > 0 && window_prefix_ >= 0) {
+      request.tokens.push_back(window_prefix_);
+    }
+    request.first_scored =
+        window.first_scored - window.begin + static_cast<std::int64_t>(request.tokens.size());
+    request.tokens.insert(request.tokens.end(), tokens.begin() + window.begin,
+                          tokens.begin() + window.end + 1);
+    add_request(std::move(request));
+  }
+  return static_cast<std::int64_t>(windows.size());
+}
+
+void RequestSet::add_request(ScoreRequest request) {
+  std::string key(reinterpret_cast<const char*>(request.tokens.data()),
+                  request.tokens.size() * sizeof(std::int32_t));
+  key += std::to_string(request.first_scored);
+  const auto [found, is_new] =
+      known_.try_emplace(std::move(key), static_cast<std::int64_t>(requests_.size()));
+  if (is_new) {
+    requests_.push_back(std::move(request));
+    owners_.push_back(static_cast<std::int64_t>(sequences_.size()) - 1);
+  }
+  sequences_.back().push_back(found->second);
+}
+
+std::vector<double> RequestSet::combine(const std::vector<double>& request_sums) const {
+  std::vector<double> sums;
+  sums.reserve(sequences_.size());
+  for (const auto& sequence : sequences_) {
+    double sum = 0.0;
+    for (const std::int64_t request : sequence) {
+      sum += request_sums[static_cast<std::size_t>(request)];
+    }
+    sums.push_back(sum);
+  }
+  return sums;
+}
+
+}  // namespace growmerge::eval

@@ -1,0 +1,43 @@
+// Token sequences to be scored, cut into windows where they exceed the context, each distinct piece
+// once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "eval/sequence_scorer.h"
+
+namespace growmerge::eval {
+
+class RequestSet {
+ public:
+  /// `context` is the most inputs of one forward pass; longer sequences are cut with half of it as
+  /// stride (see windows.h), each later window opened by `window_prefix` when that is not negative.
+  explicit RequestSet(std::int64_t context, std::int32_t window_prefix = -1)
+      : context_(context), window_prefix_(window_prefix) {}
+
+  /// Adds a sequence, scored from token `first_scored` (>= 1) on; returns its number of windows.
+  std::int64_t add(const std::vector<std::int32_t>& tokens, std::int64_t first_scored);
+
+  [[nodiscard]] const std::vector<ScoreRequest>& requests() const { return requests_; }
+  /// The first sequence that needs a request.
+  [[nodiscard]] std::int64_t sequence_of(std::int64_t request) const {
+    return owners_[static_cast<std::size_t>(request)];
+  }
+  /// One sum per added sequence, of its windows in order.
+  [[nodiscard]] std::vector<double> combine(const std::vector<double>& request_sums) const;
+
+ private:
+  void add_request(ScoreRequest request);
+
+  std::int64_t context_;
+  std::int32_t window_prefix_;
+  std::vector<ScoreRequest> requests_;
+  std::vector<std::int64_t> owners_;
+  std::vector<std::vector<std::int64_t>> sequences_;  // requests of each
+  std::unordered_map<std::string, std::int64_t> known_;
+};
+
+}  // namespace growmerge::eval

@@ -1,0 +1,150 @@
+#include "eval/results.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/manifest.h"
+
+namespace growmerge::eval {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kResultsVersion = 1;
+constexpr int kTaskVersion = 1;
+
+Json metrics_json(const TaskSummary& summary) {
+  Json json = {{"alias", summary.name}};
+  for (const auto& [name, value] : summary.metrics) {
+    json[name + ",none"] = value;
+  }
+  return json;
+}
+
+Json config_json(const TaskHeader& header) {
+  Json json = {{"task", header.name},
+               {"kind", header.kind},
+               {"language", header.language},
+               {"context", header.context},
+               {"data_hash", header.data_hash}};
+  if (header.kind == "bpb") {
+    json["prefix"] = header.prefix;
+    json["prefix_each_window"] = header.prefix_each_window;
+    return json;
+  }
+  json["prefix"] = header.rules.prefix;
+  json["target_delimiter"] = header.rules.delimiter;
+  json["tie"] = header.rules.tie;
+  json["first_token"] = header.rules.first_token;
+  json["normalisation"] = header.rules.normalisation;
+  json["overlong"] = header.rules.overlong;
+  return json;
+}
+
+}  // namespace
+
+std::string results_json(const Results& results) {
+  GM_ASSERT(results.headers.size() == results.tasks.size());
+  Json json;
+  for (const char* key : {"results", "groups", "group_subtasks", "phenomena", "configs", "versions",
+                          "n-shot", "higher_is_better", "n-samples"}) {
+    json[key] = Json::object();
+  }
+  for (std::size_t i = 0; i < results.tasks.size(); ++i) {
+    const TaskSummary& task = results.tasks[i];
+    const TaskHeader& header = results.headers[i];
+    json["results"][task.name] = metrics_json(task);
+    json["configs"][task.name] = config_json(header);
+    json["versions"][task.name] = kTaskVersion;
+    json["n-shot"][task.name] = 0;
+    json["higher_is_better"][task.name] =
+        header.kind == "bpb" ? Json{{"bits_per_byte", false}} : Json{{"acc", true}};
+    json["n-samples"][task.name] = {{"original", task.num_items}, {"effective", task.num_items}};
+    if (header.macro) {
+      json["groups"][task.name] = metrics_json(task);
+      json["group_subtasks"][task.name] = Json::array();
+    }
+    for (const TaskSummary& paradigm : task.paradigms) {
+      json["group_subtasks"][task.name].push_back(paradigm.name);
+      json["results"][paradigm.name] = metrics_json(paradigm);
+      json["n-samples"][paradigm.name] = {{"original", paradigm.num_items},
+                                          {"effective", paradigm.num_items}};
+    }
+    for (const TaskSummary& phenomenon : task.phenomena) {
+      Json figures = metrics_json(phenomenon);
+      figures["n"] = phenomenon.num_items;
+      json["phenomena"][task.name][phenomenon.name] = figures;
+    }
+  }
+  json["config"] = {{"model", "growmerge"},
+                    {"model_name", results.model.name},
+                    {"model_args", "pretrained=" + results.model.path},
+                    {"model_identity", results.model.identity},
+                    {"model_dtype", results.model.dtype},
+                    {"batch_tokens", results.batch_tokens},
+                    {"tokenizer_hash", results.model.tokenizer_hash},
+                    {"limit", nullptr}};
+  json["model_source"] = "growmerge";
+  json["model_name"] = results.model.name;
+  json["git_hash"] = git_hash();
+  json["growmerge_version"] = growmerge_version();
+  json["format_version"] = kResultsVersion;
+  json["tasks"] = Json::array();
+  for (const TaskSummary& task : results.tasks) {
+    json["tasks"].push_back(task.name);
+  }
+  return json.dump(2) + "\n";
+}
+
+const TaskSummary* Results::find(const std::string& task) const {
+  for (const TaskSummary& summary : tasks) {
+    if (summary.name == task) {
+      return &summary;
+    }
+  }
+  return nullptr;
+}
+
+std::filesystem::path items_path(const std::filesystem::path& dir, const std::string& task) {
+  return dir / "items" / (task + ".jsonl");
+}
+
+void write_results(const std::filesystem::path& dir, const Results& results) {
+  write_file_atomically(dir / "results.json", results_json(results));
+}
+
+Results read_results(const std::filesystem::path& dir) {
+  const std::filesystem::path path = dir / "results.json";
+  Results results;
+  Json json;
+  try {
+    json = Json::parse(read_file(path));
+    const int version = json.at("format_version");
+    GM_CHECK(version == kResultsVersion, kUnsupported, path.string(), ": results of version ",
+             version, ", this program reads version ", kResultsVersion);
+    const Json& config = json.at("config");
+    results.model.name = config.at("model_name");
+    results.model.path =
+        std::string(config.at("model_args")).substr(std::string("pretrained=").size());
+    results.model.identity = config.at("model_identity");
+    results.model.dtype = config.at("model_dtype");
+    results.model.tokenizer_hash = config.at("tokenizer_hash");
+    results.batch_tokens = config.at("batch_tokens");
+    for (const std::string task : json.at("tasks")) {
+      const TaskItems items = read_items(items_path(dir, task));
+      results.headers.push_back(items.header);
+      results.tasks.push_back(summarise(items));
+    }
+  } catch (const nlohmann::json::exception& e) {
+    fail(ErrorCode::kCorrupt, path.string(), ": ", e.what());
+  }
+  const Json recomputed = Json::parse(results_json(results));
+  for (const auto& [task, figures] : recomputed.at("results").items()) {
+    GM_CHECK(json.at("results").contains(task) && json.at("results").at(task) == figures, kCorrupt,
+             path.string(), ": the figures of '", task, "' are not those of its items in ",
+             (dir / "items").string(), "; one of them was changed: evaluate again");
+  }
+  return results;
+}
+
+}  // namespace growmerge::eval
