@@ -15,7 +15,6 @@
 
 #include "core/checkpoint.h"
 #include "core/communicator.h"
-#include "core/config.h"
 #include "core/tokenizer.h"
 #include "eval/items.h"
 #include "eval/sequence_scorer.h"
@@ -31,13 +30,6 @@ struct TextRules {
   std::string prefix = "auto";      // auto | bos | eos
   std::int64_t context = 0;         // inputs of one window; 0: the model's context length
   bool prefix_each_window = false;  // whether windows after the first are opened by the prefix, too
-
-  void describe(FieldVisitor& v) {
-    v("prefix", prefix, "", "token before each document: auto (BOS, EOS where none), bos or eos");
-    v("context", context, "tokens", "window length (0: the model's context length)");
-    v("prefix_each_window", prefix_each_window, "",
-      "whether later windows of a document begin with the prefix, too");
-  }
 };
 
 using EncodedTexts = std::vector<std::vector<std::int32_t>>;

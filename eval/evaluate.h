@@ -1,0 +1,119 @@
+// Evaluating models on tasks, as configured, into result directories.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint.h"
+#include "core/communicator.h"
+#include "core/config.h"
+#include "core/tokenizer.h"
+#include "eval/bits_per_byte.h"
+#include "eval/pair_rules.h"
+#include "eval/pair_task.h"
+#include "eval/results.h"
+
+namespace growmerge::eval {
+
+struct TaskConfig {
+  std::string name;               // default: kind, or kind_language
+  std::string kind = "pairs";     // blimp | multiblimp | pairs | bpb
+  std::vector<std::string> path;  // BLiMP: one folder; MultiBLiMP: one language; else files
+  std::string language;
+  std::string preset = "original";  // original | lm-eval
+  PairRuleChanges rules;
+  PairColumns columns;
+  std::optional<std::int64_t> limit;
+  std::optional<std::int64_t> max_characters;
+  std::int64_t context = 0;
+  bool prefix_each_window = false;
+
+  void describe(FieldVisitor& v) {
+    v("name", name, "", "name of the task in results (default: kind, or kind_language)");
+    v("kind", kind, "",
+      "blimp (folder of JSONL), multiblimp (TSV), pairs (any columns) or bpb (text)");
+    v("path", path, "", "file or folder; several for pairs and bpb");
+    v("language", language, "", "label of the language, for tables");
+    v("preset", preset, "", "scoring rules of pairs: original or lm-eval");
+    v("rules", rules, "", "changes to the preset's rules (bpb: only prefix)");
+    v("columns", columns, "", "columns of a file of pairs");
+    v("limit", limit, "items", "first items of each paradigm or file, or first documents");
+    v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");
+    v("context", context, "tokens", "window length (0: the model's context length)");
+    v("prefix_each_window", prefix_each_window, "",
+      "bpb: whether later windows of a document begin with the prefix, too");
+  }
+  [[nodiscard]] std::string full_name() const;
+};
+
+struct EvalConfig {
+  std::vector<TaskConfig> tasks;
+  std::string dtype = "float32";
+  std::int64_t batch_tokens = 8192;
+  std::int64_t bootstrap_resamples = 2000;
+  double confidence = 0.95;
+  std::int64_t seed = 0;
+
+  void describe(FieldVisitor& v) {
+    v("tasks", tasks, "", "what is evaluated");
+    v("dtype", dtype, "", "of weights and products: float32 or bfloat16 (scores stay float32)");
+    v("batch_tokens", batch_tokens, "tokens", "tokens of one forward pass");
+    v("bootstrap_resamples", bootstrap_resamples, "", "resamples of every bootstrap interval");
+    v("confidence", confidence, "", "of the intervals");
+    v("seed", seed, "", "of the bootstrap");
+  }
+  /// Errors: kInvalidArgument naming the task and the setting.
+  void validate() const;
+  [[nodiscard]] BootstrapOptions bootstrap() const;
+  [[nodiscard]] at::ScalarType scalar_type() const;
+};
+
+/// Reads the documents of a bpb task (its path, limit and max_characters are applied by the
+/// evaluator). Called on every rank; not collective.
+using TextLoader = std::function<std::vector<Document>(const TaskConfig&)>;
+
+/// Loads and encodes each task once, and serves any number of models that share a tokenizer.
+class Evaluator {
+ public:
+  /// `comm` must outlive the evaluator. Errors: kInvalidArgument (see EvalConfig::validate).
+  Evaluator(EvalConfig config, TextLoader loader, Communicator& comm);
+  ~Evaluator();
+
+  /// Scores the model on every task. Rank 0 writes out_dir/items/TASK.jsonl and
+  /// out_dir/results.json when out_dir is not empty; every rank gets the results. The files' bytes
+  /// depend on neither time nor number of ranks. Collective. Errors: what loaders and scorers
+  /// throw, on every rank; kMismatch when a tokenizer holds more tokens than the model.
+  Results evaluate(const Model& model, const Tokenizer& tokenizer, const ModelIdentity& identity,
+                   const std::filesystem::path& out_dir, bool show_progress);
+
+ private:
+  struct LoadedTask;
+  LoadedTask& load(std::size_t index);
+  void encode(LoadedTask& task, const Tokenizer& tokenizer);
+  TaskItems score(LoadedTask& task, const Model& model, bool show_progress);
+
+  EvalConfig config_;
+  TextLoader loader_;
+  Communicator& comm_;
+  std::vector<std::unique_ptr<LoadedTask>> tasks_;
+};
+
+/// One model, once: Evaluator(config, loader, comm).evaluate(...).
+Results evaluate(const EvalConfig& config, const TextLoader& loader, const Model& model,
+                 const Tokenizer& tokenizer, const ModelIdentity& identity, Communicator& comm,
+                 const std::filesystem::path& out_dir, bool show_progress);
+
+/// What would be read and how it would be scored, a line per task, for --dry-run. Errors: kNotFound
+/// naming the first path that is not there.
+[[nodiscard]] std::string describe_tasks(const EvalConfig& config);
+
+/// A table of one model's headline figures, for the terminal.
+[[nodiscard]] std::string format_results(const Results& results);
+
+}  // namespace growmerge::eval
