@@ -1,0 +1,29 @@
+// SIGTERM and SIGUSR1 as a request to stop at the next step boundary.
+//
+// A signal handler may only set a flag, and a process has one set of handlers: the flag is the one
+// piece of global state in this room. Under mpirun both signals reach the ranks (SIGTERM is
+// followed by SIGKILL after odls_base_sigkill_timeout seconds); Slurm's `--signal=USR1@N` sends
+// SIGUSR1 N seconds before the time limit.
+#pragma once
+
+namespace growmerge::distributed {
+
+/// Installs the handlers while it lives; restores the former ones afterwards. May be nested: the
+/// outermost counts. `main` makes one as early as it can: before that, SIGUSR1 ends a process.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  /// The last signal that arrived in this process since the first StopSignals was made, or 0.
+  [[nodiscard]] static int requested();
+  /// Forgets it: a new run starts.
+  static void clear();
+};
+
+/// "SIGTERM", "SIGUSR1".
+[[nodiscard]] const char* stop_signal_name(int signal);
+
+}  // namespace growmerge::distributed

@@ -1,0 +1,27 @@
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "distributed/train.h"
+
+namespace growmerge::distributed {
+
+int threads_for_rank(Communicator& comm) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) {
+    return 1;
+  }
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  const std::string mine = std::string(host.data()) + ":" +
+                           std::string(reinterpret_cast<const char*>(&cores), sizeof cores);
+  const auto all = comm.all_gather_bytes(mine);
+  const auto sharing = static_cast<int>(std::count(all.begin(), all.end(), mine));
+  return std::max(1, CPU_COUNT(&cores) / std::max(1, sharing));
+}
+
+}  // namespace growmerge::distributed

@@ -1,0 +1,75 @@
+// Data-parallel (continued) pretraining, on one rank or many.
+//
+// A step takes rows [s B, (s + 1) B) of the stream; rank r computes its contiguous share of them in
+// microbatches and adds up the gradients of the *sum* of token losses. Sums over ranks are divided
+// once by the number of targets of the whole step (in AdamW's factor, together with the clip
+// factor), so the loss and the update are token-weighted over the global batch and world size and
+// accumulation change rounding alone. Gradients are reduced in buckets while the last microbatch's
+// backward runs. Parameters, gradients and moments are float32 (float64 for float64 compute);
+// bfloat16 compute works on rounded copies.
+//
+// FLOPs are counted by the ledger's own convention (core/flops.h, kCausal at unbroken rows), with
+// which budgets are matched.
+//
+// Files in work_dir: step-N/ (training_checkpoint.h), metrics.jsonl and tensorboard/; at the end
+// the model itself and trainer/. Only rank 0 writes. Every rank must see work_dir.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/batch_source.h"
+#include "core/checkpoint.h"
+#include "core/communicator.h"
+#include "core/step_observer.h"
+#include "distributed/train_config.h"
+
+namespace growmerge::distributed {
+
+/// Where a run takes place and what came before it.
+struct TrainRun {
+  std::filesystem::path work_dir;         // NAME.tmp; exists
+  std::filesystem::path companions_from;  // tokenizer and generation files to carry along
+  std::string start_identity;             // of the model given: resuming with another is refused
+  double flops_before = 0.0;              // spent since the base was born, for the record
+  std::int64_t tokens_before = 0;
+};
+
+struct TrainResult {
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;  // positions trained on by this run, resumed parts included
+  double flops = 0.0;
+  double budget_mismatch = 0.0;
+  std::int64_t resumed_from = 0;           // step that this process started at
+  std::vector<double> losses;              // of the steps this process did, nats per target
+  std::map<std::string, double> held_out;  // last "held_out_loss", "held_out_loss/NAME"
+  double seconds = 0.0;                    // of this process
+};
+
+/// Trains `model` (any floating dtype; converted to the masters') and leaves the result in
+/// work_dir, ready for StageOutput::finish. Resumes from the newest whole checkpoint in work_dir.
+/// Collective: all ranks give the same arguments (rank 0's weights win).
+///
+/// Same world size and threads: the same bits, resumed or not. Other world sizes: the same rows at
+/// every step, sums rounded differently.
+/// Errors, the same on every rank: kInvalidArgument (config; a stream with too few rows),
+/// kMismatch (vocabularies; a checkpoint of another stream, config or model), kCorrupt (a loss or
+/// gradient that is not finite, with step and rows; nothing is saved over), kIo, kInterrupted (a
+/// stop signal: a checkpoint is written, the same command goes on), kDistributed.
+[[nodiscard]] TrainResult train(const TrainConfig& config, Model model, BatchSource& source,
+                                BatchSource* held_out, Communicator& comm,
+                                std::span<StepObserver* const> observers, const TrainRun& run);
+
+/// Bytes one rank needs: masters, gradients, moments, compute copies, activations of a microbatch.
+[[nodiscard]] std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,
+                                          std::int64_t row_tokens, int world_size);
+
+/// Threads for this rank's share of its machine's cores. mpirun may bind a rank to some cores,
+/// which it then has for itself; ranks with the same cores share them. Collective.
+[[nodiscard]] int threads_for_rank(Communicator& comm);
+
+}  // namespace growmerge::distributed

@@ -1,0 +1,273 @@
+#include "distributed/training_checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/manifest.h"
+#include "core/safetensors.h"
+
+namespace growmerge::distributed {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kState = "trainer/state.json";
+constexpr const char* kMoments = "trainer/moments.safetensors";
+constexpr const char* kMaster = "trainer/master.safetensors";
+
+/// N of "step-N", or nothing.
+std::optional<std::int64_t> step_of(const fs::path& dir) {
+  const std::string name = dir.filename().string();
+  if (!name.starts_with("step-")) {
+    return std::nullopt;
+  }
+  std::int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, failed] = std::from_chars(name.data() + 5, end, step);
+  return failed == std::errc() && stop == end ? std::optional(step) : std::nullopt;
+}
+
+/// Whole checkpoints by name, newest first.
+std::vector<fs::path> step_directories(const fs::path& work_dir) {
+  std::vector<std::pair<std::int64_t, fs::path>> found;
+  if (fs::is_directory(work_dir)) {
+    for (const auto& entry : fs::directory_iterator(work_dir)) {
+      const auto step = step_of(entry.path());
+      if (entry.is_directory() && step) {
+        found.emplace_back(*step, entry.path());
+      }
+    }
+  }
+  std::sort(found.rbegin(), found.rend());
+  std::vector<fs::path> out;
+  for (auto& [step, path] : found) {
+    out.push_back(std::move(path));
+  }
+  return out;
+}
+
+std::vector<fs::path> files_below(const fs::path& dir) {
+  std::vector<fs::path> out;
+  for (const auto& entry : fs::recursive_directory_iterator(dir)) {
+    if (entry.is_regular_file()) {
+      out.push_back(entry.path().lexically_relative(dir));
+    }
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+void save_moments(const fs::path& path, const AdamWState& optimizer) {
+  ParamMap all;
+  for (const auto& [name, tensor] : optimizer.m) {
+    all.set("m." + name, tensor);
+  }
+  for (const auto& [name, tensor] : optimizer.v) {
+    all.set("v." + name, tensor);
+  }
+  save_safetensors(path, all, {{"format", "growmerge-moments"}});
+}
+
+void write_state(const fs::path& dir, const TrainingState& state, const AdamWState& optimizer) {
+  Json json;
+  json["version"] = TrainingState::kVersion;
+  json["step"] = state.step;
+  json["num_steps"] = state.num_steps;
+  json["next_row"] = state.next_row;
+  json["tokens"] = state.tokens;
+  json["flops"] = state.flops;
+  json["last_eval_step"] = state.last_eval_step;
+  json["held_out"] = state.held_out;
+  json["optimizer_step"] = optimizer.step;
+  json["stream"] = state.stream;
+  json["start"] = state.start;
+  json["config"] = state.config;
+  json["window"] = state.window;
+  json["files"] = Json::object();
+  for (const fs::path& file : files_below(dir)) {
+    json["files"][file.string()] = {{"bytes", fs::file_size(dir / file)},
+                                    {"xxh3_128", hash_file(dir / file)}};
+    sync_path(dir / file);
+  }
+  write_file_atomically(dir / kState, json.dump(1) + "\n");
+}
+
+Json read_state_json(const fs::path& dir) {
+  const fs::path path = dir / kState;
+  const Json json = Json::parse(read_file(path), nullptr, false);
+  GM_CHECK(json.is_object(), kCorrupt, path.string(), ": not a JSON object");
+  const int version = json.value("version", 0);
+  GM_CHECK(version == TrainingState::kVersion, kUnsupported, path.string(), ": version ", version,
+           ", this growmerge reads ", TrainingState::kVersion);
+  return json;
+}
+
+/// Empty, or what is wrong with the files that state.json lists.
+std::string damage(const fs::path& dir) {
+  try {
+    for (const auto& [name, record] : read_state_json(dir).at("files").items()) {
+      const fs::path file = dir / name;
+      if (!fs::exists(file)) {
+        return name + " is missing";
+      }
+      if (fs::file_size(file) != record.at("bytes").get<std::uintmax_t>()) {
+        return concat(name, " has ", fs::file_size(file), " bytes, expected ",
+                      record.at("bytes").get<std::uintmax_t>());
+      }
+      if (hash_file(file) != record.at("xxh3_128").get<std::string>()) {
+        return name + " does not have its recorded hash";
+      }
+    }
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return {};
+}
+
+void copy_values(const SafetensorsFile& file, const std::string& name, const at::Tensor& into) {
+  GM_CHECK(file.contains(name), kMismatch, file.path().string(), ": no tensor '", name, "'");
+  const at::Tensor tensor = file.load(name);
+  GM_CHECK(tensor.sizes() == into.sizes(), kMismatch, file.path().string(), ": tensor '", name,
+           "' has shape ", tensor.sizes(), ", expected ", into.sizes());
+  into.copy_(tensor);
+}
+
+}  // namespace
+
+fs::path save_training_checkpoint(const fs::path& work_dir, const TrainingState& state,
+                                  const Model& model, const AdamWState& optimizer,
+                                  const SaveOptions& options, std::int64_t keep_last) {
+  const fs::path whole = work_dir / ("step-" + std::to_string(state.step));
+  const fs::path partial = whole.string() + ".tmp";
+  fs::remove_all(partial);
+  try {
+    fs::create_directories(partial / "trainer");
+    save_model(partial, model, options);
+    save_moments(partial / kMoments, optimizer);
+    const bool is_exact =
+        model.params.empty() || model.params.begin()->second.scalar_type() == options.dtype;
+    if (!is_exact) {
+      save_safetensors(partial / kMaster, model.params, {{"format", "pt"}});
+    }
+    write_state(partial, state, optimizer);
+    sync_path(partial / "trainer");
+    sync_path(partial);
+    fs::remove_all(whole);  // one that was found damaged and is made again
+    fs::rename(partial, whole);
+    sync_path(work_dir);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(partial, ignored);
+    try {
+      throw;
+    } catch (const fs::filesystem_error& e) {
+      fail(ErrorCode::kIo, "writing ", whole.string(), ": ", e.what());
+    }
+  }
+  const std::vector<fs::path> all = step_directories(work_dir);
+  for (std::size_t i = static_cast<std::size_t>(keep_last); i < all.size(); ++i) {
+    fs::remove_all(all[i]);
+  }
+  return whole;
+}
+
+std::optional<fs::path> newest_training_checkpoint(const fs::path& work_dir) {
+  std::vector<fs::path> candidates = step_directories(work_dir);
+  if (fs::exists(work_dir / kState)) {
+    candidates.push_back(work_dir);
+  }
+  for (const fs::path& dir : candidates) {
+    const std::string wrong = damage(dir);
+    if (wrong.empty()) {
+      return dir;
+    }
+    log_warning(concat("checkpoint ", dir.string(), " is not whole (", wrong,
+                       "); looking for an older one"));
+  }
+  return std::nullopt;
+}
+
+TrainingState read_training_state(const fs::path& dir) {
+  const Json json = read_state_json(dir);
+  TrainingState state;
+  try {
+    json.at("step").get_to(state.step);
+    json.at("num_steps").get_to(state.num_steps);
+    json.at("next_row").get_to(state.next_row);
+    json.at("tokens").get_to(state.tokens);
+    json.at("flops").get_to(state.flops);
+    json.at("last_eval_step").get_to(state.last_eval_step);
+    json.at("held_out").get_to(state.held_out);
+    json.at("stream").get_to(state.stream);
+    json.at("start").get_to(state.start);
+    json.at("config").get_to(state.config);
+    json.at("window").get_to(state.window);
+  } catch (const nlohmann::json::exception& e) {
+    fail(ErrorCode::kCorrupt, (dir / kState).string(), ": ", e.what());
+  }
+  return state;
+}
+
+void load_training_checkpoint(const fs::path& dir, const ParamMap& params, AdamWState& optimizer) {
+  optimizer.step = read_state_json(dir).value("optimizer_step", std::int64_t{0});
+  if (fs::exists(dir / kMaster)) {
+    const SafetensorsFile file = SafetensorsFile::open(dir / kMaster);
+    for (const auto& [name, tensor] : params) {
+      copy_values(file, name, tensor);
+    }
+  } else {
+    const CheckpointReader reader = CheckpointReader::open(dir);
+    for (const auto& [name, tensor] : params) {
+      copy_values(reader.file(name), name, tensor);
+    }
+  }
+  const SafetensorsFile moments = SafetensorsFile::open(dir / kMoments);
+  for (const auto& [name, tensor] : optimizer.m) {
+    copy_values(moments, "m." + name, tensor);
+  }
+  for (const auto& [name, tensor] : optimizer.v) {
+    copy_values(moments, "v." + name, tensor);
+  }
+}
+
+void publish_checkpoint(const fs::path& work_dir, const fs::path& step_dir,
+                        const PublishOptions& options) {
+  try {
+    Json state = read_state_json(step_dir);
+    fs::create_directories(work_dir / "trainer");
+    for (const fs::path& file : files_below(step_dir)) {
+      if (file == kState) {
+        continue;
+      }
+      fs::remove(work_dir / file);
+      if (file.begin()->string() == "trainer" && !options.keep_moments) {
+        state["files"].erase(file.string());
+        continue;
+      }
+      std::error_code no_links;
+      fs::create_hard_link(step_dir / file, work_dir / file, no_links);
+      if (no_links) {
+        fs::copy_file(step_dir / file, work_dir / file);
+        sync_path(work_dir / file);
+      }
+    }
+    // Last, because it is what makes the directory whole.
+    write_file_atomically(work_dir / kState, state.dump(1) + "\n");
+    sync_path(work_dir / "trainer");
+    sync_path(work_dir);
+    if (!options.keep_steps) {
+      for (const fs::path& dir : step_directories(work_dir)) {
+        fs::remove_all(dir);
+      }
+    }
+  } catch (const fs::filesystem_error& e) {
+    fail(ErrorCode::kIo, "finishing ", work_dir.string(), ": ", e.what());
+  }
+}
+
+}  // namespace growmerge::distributed

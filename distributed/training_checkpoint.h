@@ -1,0 +1,76 @@
+// Checkpoints of a run in progress: whole `step-N/` directories inside the stage's NAME.tmp.
+//
+// A step-N/ is a Hugging Face model directory plus trainer/: moments.safetensors ("m.NAME" and
+// "v.NAME", logical tensors in the masters' dtype), master.safetensors where the model is saved in
+// a smaller dtype, and state.json, with the size and XXH3-128 of every other file. It is written as
+// step-N.tmp, synced and renamed, so what bears the name is whole. Nothing in it depends on the
+// world size. Format: docs/formats/training_checkpoint.md.
+//
+// One rank (0) calls these functions.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "core/adamw.h"
+#include "core/checkpoint.h"
+
+namespace growmerge::distributed {
+
+/// Where a run stands. Two runs with the same identities and the same step go on alike.
+struct TrainingState {
+  static constexpr int kVersion = 1;
+  std::int64_t step = 0;       // steps done; the next one is step `step`, 0-based
+  std::int64_t num_steps = 0;  // of the whole run
+  std::int64_t next_row = 0;   // cursor: first row of the stream that was not trained on
+  std::int64_t tokens = 0;     // positions trained on by this run
+  double flops = 0.0;          // spent by this run
+  std::int64_t last_eval_step = -1;
+  std::map<std::string, double> held_out;  // the losses of that evaluation, by metric name
+  std::string stream;                      // BatchSource::identity()
+  std::string config;                      // resumable_config()
+  std::string start;                       // identity of the model that the run started from
+  /// Sums of the metrics line that is not written yet (log_every > 1).
+  std::map<std::string, double> window;
+};
+
+/// Writes WORK_DIR/step-N, whole or not at all, and removes the oldest beyond keep_last. Errors:
+/// kCorrupt (NaN in the model), kIo (the unfinished directory is removed; older ones stay).
+/// Returns its path.
+std::filesystem::path save_training_checkpoint(const std::filesystem::path& work_dir,
+                                               const TrainingState& state, const Model& model,
+                                               const AdamWState& optimizer,
+                                               const SaveOptions& options, std::int64_t keep_last);
+
+/// The newest whole one (or work_dir itself where a run has ended in it), or nothing. One whose
+/// files do not have their recorded sizes and hashes is passed over with a warning.
+[[nodiscard]] std::optional<std::filesystem::path> newest_training_checkpoint(
+    const std::filesystem::path& work_dir);
+
+/// Errors: kNotFound, kCorrupt, kUnsupported (a version from the future).
+[[nodiscard]] TrainingState read_training_state(const std::filesystem::path& dir);
+
+/// Whether `dir` holds a run's end and nothing is left to train.
+[[nodiscard]] inline bool is_finished(const TrainingState& state) {
+  return state.step == state.num_steps;
+}
+
+/// Loads masters into `params` and moments into `optimizer` (in place). Errors: kMismatch naming
+/// the first tensor that does not fit, kCorrupt.
+void load_training_checkpoint(const std::filesystem::path& dir, const ParamMap& params,
+                              AdamWState& optimizer);
+
+/// Ends a run: makes step-N's files those of work_dir itself (links where the file system has
+/// them, copies elsewhere), and removes the step-* directories unless keep_steps. Without
+/// keep_moments only state.json stays in trainer/. Can be repeated after a crash.
+struct PublishOptions {
+  bool keep_moments = true;
+  bool keep_steps = false;
+};
+void publish_checkpoint(const std::filesystem::path& work_dir,
+                        const std::filesystem::path& step_dir, const PublishOptions& options);
+
+}  // namespace growmerge::distributed
