@@ -1,0 +1,272 @@
+#include "distributed/cuda/nccl_communicator.h"
+
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime.h>
+#include <nccl.h>
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "core/error.h"
+
+namespace growmerge::distributed {
+namespace {
+
+void check_nccl(ncclResult_t code, const char* operation) {
+  GM_CHECK(code == ncclSuccess, kDistributed, "NCCL ", operation, ": ", ncclGetErrorString(code),
+           "; NCCL_DEBUG=INFO tells more");
+}
+
+void check_cuda(cudaError_t code, const char* operation) {
+  GM_CHECK(code == cudaSuccess, kDistributed, "CUDA ", operation, ": ", cudaGetErrorString(code));
+}
+
+ncclDataType_t nccl_type(const at::Tensor& tensor, const char* operation) {
+  GM_CHECK(tensor.defined() && tensor.is_cuda() && tensor.is_contiguous(), kUnsupported, operation,
+           " over NCCL takes contiguous CUDA tensors; CPU tensors go over MPI");
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return ncclFloat32;
+    case at::kDouble:
+      return ncclFloat64;
+    case at::kLong:
+      return ncclInt64;
+    case at::kBFloat16:
+      return ncclBfloat16;
+    default:
+      fail(ErrorCode::kUnsupported, operation,
+           " over NCCL takes float32, float64, int64 or bfloat16, got ",
+           at::toString(tensor.scalar_type()));
+  }
+}
+
+ncclRedOp_t nccl_op(ReduceOp op) {
+  return op == ReduceOp::kSum ? ncclSum : op == ReduceOp::kMax ? ncclMax : ncclMin;
+}
+
+/// A CUDA event without timing.
+class Event {
+ public:
+  Event() { check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  /// `waiting` goes on only behind what is queued on `stream` now.
+  void order(cudaStream_t stream, cudaStream_t waiting) {
+    record(stream);
+    check_cuda(cudaStreamWaitEvent(waiting, event_, 0), "stream wait");
+  }
+  void record(cudaStream_t stream) { check_cuda(cudaEventRecord(event_, stream), "event record"); }
+  [[nodiscard]] cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+class NcclWork final : public Work {
+ public:
+  NcclWork(int device, cudaStream_t stream, at::Tensor tensor)
+      : device_(device), tensor_(std::move(tensor)) {
+    done_.record(stream);
+  }
+  ~NcclWork() override {
+    if (!waited_) {
+      cudaEventSynchronize(done_.get());  // the memory must outlive the operation
+    }
+  }
+  void wait() override {
+    const auto index = static_cast<c10::DeviceIndex>(device_);
+    check_cuda(cudaStreamWaitEvent(c10::cuda::getCurrentCUDAStream(index).stream(), done_.get(), 0),
+               "stream wait");
+    waited_ = true;
+  }
+
+ private:
+  int device_;
+  at::Tensor tensor_;
+  Event done_;
+  bool waited_ = false;
+};
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(Communicator& bootstrap, std::unique_ptr<Communicator> owned, int device)
+      : bootstrap_(bootstrap),
+        owned_(std::move(owned)),
+        device_(device),
+        stream_(c10::cuda::getStreamFromPool(true, static_cast<c10::DeviceIndex>(device))) {
+    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+    std::string bytes;
+    run_agreed(bootstrap_, [&] {
+      if (bootstrap_.is_root()) {
+        ncclUniqueId id;
+        check_nccl(ncclGetUniqueId(&id), "GetUniqueId");
+        bytes.assign(id.internal, sizeof id.internal);
+      }
+    });
+    bootstrap_.broadcast_bytes(bytes, 0);
+    ncclUniqueId id;
+    GM_ASSERT(bytes.size() == sizeof id.internal);
+    std::memcpy(id.internal, bytes.data(), bytes.size());
+    check_nccl(ncclCommInitRank(&comm_, bootstrap_.size(), id, bootstrap_.rank()), "CommInitRank");
+  }
+  NcclCommunicator(const NcclCommunicator&) = delete;
+  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
+  ~NcclCommunicator() override {
+    if (comm_ != nullptr) {
+      if (std::uncaught_exceptions() > 0) {
+        ncclCommAbort(comm_);
+      } else {
+        ncclCommDestroy(comm_);
+      }
+    }
+  }
+
+  int rank() const override { return bootstrap_.rank(); }
+  int size() const override { return bootstrap_.size(); }
+  int local_rank() const override { return bootstrap_.local_rank(); }
+  int local_size() const override { return bootstrap_.local_size(); }
+  void set_timeout(double seconds) override {
+    timeout_s_ = seconds;
+    bootstrap_.set_timeout(seconds);
+  }
+  void progress() override { check_async(); }
+
+  std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) override {
+    const ncclDataType_t type = nccl_type(tensor, "all_reduce");
+    begin();
+    check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count(tensor), type, nccl_op(op),
+                             comm_, stream_.stream()),
+               "AllReduce");
+    return std::make_unique<NcclWork>(device_, stream_.stream(), std::move(tensor));
+  }
+
+  void reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op) override {
+    const ncclDataType_t type = nccl_type(input, "reduce_scatter");
+    GM_CHECK(
+        nccl_type(output, "reduce_scatter") == type && input.numel() == output.numel() * size(),
+        kMismatch, "reduce_scatter: input holds ", input.numel(), " elements, expected ", size(),
+        " ranks x ", output.numel(), " of the output's dtype");
+    begin();
+    check_nccl(ncclReduceScatter(input.data_ptr(), output.data_ptr(), count(output), type,
+                                 nccl_op(op), comm_, stream_.stream()),
+               "ReduceScatter");
+    NcclWork(device_, stream_.stream(), output).wait();
+  }
+
+  void all_gather(const at::Tensor& input, at::Tensor output) override {
+    const ncclDataType_t type = nccl_type(input, "all_gather");
+    GM_CHECK(nccl_type(output, "all_gather") == type && output.numel() == input.numel() * size(),
+             kMismatch, "all_gather: output holds ", output.numel(), " elements, expected ", size(),
+             " ranks x ", input.numel(), " of the input's dtype");
+    begin();
+    check_nccl(ncclAllGather(input.data_ptr(), output.data_ptr(), count(input), type, comm_,
+                             stream_.stream()),
+               "AllGather");
+    NcclWork(device_, stream_.stream(), output).wait();
+  }
+
+  void broadcast(at::Tensor tensor, int root) override {
+    const ncclDataType_t type = nccl_type(tensor, "broadcast");
+    begin();
+    check_nccl(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count(tensor), type, root, comm_,
+                             stream_.stream()),
+               "Broadcast");
+    NcclWork(device_, stream_.stream(), tensor).wait();
+  }
+
+  void barrier() override {
+    at::Tensor one =
+        at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(at::kCUDA, device_index()));
+    begin();
+    check_nccl(ncclAllReduce(one.data_ptr(), one.data_ptr(), 1, ncclFloat32, ncclSum, comm_,
+                             stream_.stream()),
+               "AllReduce");
+    Event done;
+    done.record(stream_.stream());
+    const auto start = std::chrono::steady_clock::now();
+    while (cudaEventQuery(done.get()) == cudaErrorNotReady) {
+      check_async();
+      const double waited =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      if (timeout_s_ > 0.0 && waited > timeout_s_) {
+        abort();
+        fail(ErrorCode::kDistributed, "NCCL barrier: rank ", rank(), " waited ", waited,
+             " s (timeout_s is ", timeout_s_, "); restart the job to resume");
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    check_cuda(cudaEventQuery(done.get()), "barrier");
+  }
+
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    auto part = bootstrap_.split(color, key);
+    Communicator& reference = *part;
+    return std::make_unique<NcclCommunicator>(reference, std::move(part), device_);
+  }
+
+  void broadcast_bytes(std::string& bytes, int root) override {
+    bootstrap_.broadcast_bytes(bytes, root);
+  }
+  std::vector<std::string> all_gather_bytes(const std::string& bytes) override {
+    return bootstrap_.all_gather_bytes(bytes);
+  }
+
+ private:
+  [[nodiscard]] c10::DeviceIndex device_index() const {
+    return static_cast<c10::DeviceIndex>(device_);
+  }
+  static std::size_t count(const at::Tensor& tensor) {
+    return static_cast<std::size_t>(tensor.numel());
+  }
+  /// What the caller has queued comes before what we queue.
+  void begin() {
+    GM_CHECK(comm_ != nullptr, kDistributed, "NCCL: this communicator was aborted");
+    const c10::cuda::CUDAGuard guard(device_index());
+    ready_.order(c10::cuda::getCurrentCUDAStream(device_index()).stream(), stream_.stream());
+  }
+  void check_async() {
+    ncclResult_t state = ncclSuccess;
+    check_nccl(ncclCommGetAsyncError(comm_, &state), "CommGetAsyncError");
+    if (state != ncclSuccess && state != ncclInProgress) {
+      abort();
+      fail(ErrorCode::kDistributed, "NCCL: rank ", rank(), ": ", ncclGetErrorString(state),
+           "; a peer may have died: see the other ranks' messages");
+    }
+  }
+  void abort() {
+    ncclCommAbort(comm_);
+    comm_ = nullptr;
+  }
+
+  Communicator& bootstrap_;
+  std::unique_ptr<Communicator> owned_;  // the bootstrap of a part that split() made
+  int device_;
+  c10::cuda::CUDAStream stream_;
+  ncclComm_t comm_ = nullptr;
+  Event ready_;
+  double timeout_s_ = 0.0;
+};
+
+}  // namespace
+
+std::string nccl_version() {
+  int version = 0;
+  check_nccl(ncclGetVersion(&version), "GetVersion");
+  return concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, int device) {
+  int version = 0;
+  check_nccl(ncclGetVersion(&version), "GetVersion");
+  GM_CHECK(version / 100 == NCCL_VERSION_CODE / 100, kMismatch, "NCCL: the library is ",
+           nccl_version(), ", the back end was compiled for ", NCCL_MAJOR, ".", NCCL_MINOR,
+           "; one libnccl per process: look for a second one in LD_LIBRARY_PATH");
+  return std::make_unique<NcclCommunicator>(bootstrap, nullptr, device);
+}
+
+}  // namespace growmerge::distributed
