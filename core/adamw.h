@@ -40,7 +40,9 @@ struct AdamWState {
 
 /// One step in place. `grads` are multiplied by grad_scale (the clip factor) on the way. Where
 /// `compute` is not empty, the new parameters are also written there, rounded to its dtype
-/// (bfloat16 copies for the next forward pass).
+/// (bfloat16 copies for the next forward pass). All tensors are contiguous and on the CPU; the
+/// result does not depend on the number of threads or on the instruction set.
+/// Errors: kInvalidArgument (beta, eps, dtype, layout), kNotFound and kMismatch naming the tensor.
 void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& state, double lr,
                  double grad_scale, const AdamWConfig& config, const ParamMap& compute);
 

@@ -21,7 +21,7 @@ enum class FlopConvention {
   kCausal,           // 3 F_fwd with exact causal attention: the ledger's own, used for matching
   kFullAttention,    // 3 F_fwd with a = T: nanotron, PaLM
   kSixN,             // 6 N, all parameters (a tied embedding once)
-  kSixNNonEmbedding  // 6 N without embedding and head
+  kSixNNonEmbedding  // 6 N, matrices of the layers alone (no embedding, head or norm gain)
 };
 
 [[nodiscard]] const char* flop_convention_name(FlopConvention convention);
@@ -34,7 +34,9 @@ enum class FlopConvention {
 /// Mean attended keys of causal attention inside segments: sum l (l + 1) / 2 / sum l.
 [[nodiscard]] double mean_attended_keys(std::span<const std::int32_t> segment_starts);
 
-/// Steps that spend `budget_flops` most nearly, and the relative mismatch that rounding leaves.
+/// Whole steps (at least one) that spend `budget_flops` most nearly in the causal convention, and
+/// the relative mismatch that rounding leaves. Errors: kInvalidArgument for a budget that is not
+/// positive.
 struct MatchedBudget {
   std::int64_t steps = 0;
   double mismatch = 0.0;  // (spent - budget) / budget

@@ -35,7 +35,9 @@ struct LrScheduleConfig {
 };
 
 /// Learning rate of step `step` (0-based) of `num_steps`. The first warm-up step has lr /
-/// warmup_steps, not 0.
+/// warmup_steps, not 0. The first decaying step still has the peak and the minimum would be that of
+/// step num_steps, so that no step is spent at a learning rate of 0. Where warm-up and decay
+/// overlap the lower of the two counts. Errors: kInvalidArgument.
 [[nodiscard]] double learning_rate(const LrScheduleConfig& config, std::int64_t step,
                                    std::int64_t num_steps, std::int64_t tokens_per_step);
 
