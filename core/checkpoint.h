@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/model_config.h"
@@ -48,8 +49,13 @@ class CheckpointReader {
   ModelConfig config_;
   std::vector<TensorInfo> tensors_;
   std::vector<SafetensorsFile> files_;
-  std::vector<std::pair<std::string, std::size_t>> file_of_;
+  std::unordered_map<std::string, std::size_t> index_;  // name to its place in tensors_
+  std::vector<std::size_t> file_of_;                    // place in tensors_ to place in files_
 };
+
+/// False when a floating tensor (CPU, any layout) holds NaN or infinity. Integers are always
+/// finite.
+[[nodiscard]] bool all_finite(const at::Tensor& tensor);
 
 /// The whole model, converted to `dtype`. Errors: as open(), and kCorrupt naming the first tensor
 /// that holds NaN or infinity.
@@ -59,12 +65,23 @@ struct SaveOptions {
   at::ScalarType dtype = at::ScalarType::Float;
   std::uint64_t shard_bytes = 5'000'000'000;  // larger models are split, with an index
   std::filesystem::path
-      companions_from;  // directory whose tokenizer and generation files are carried along
+      companions_from{};  // directory whose tokenizer and generation files are carried along
 };
 /// Writes config.json, the weights and the companions into `dir`, which exists. Does not make it
 /// whole: see StageOutput. Errors: kCorrupt naming the first tensor that holds NaN or infinity
 /// (nothing of value is overwritten); kIo.
 void save_model(const std::filesystem::path& dir, const Model& model, const SaveOptions& options);
+/// The layout of the weight files that save_model writes: one file, or shards of at most
+/// shard_bytes (a single larger tensor stands alone) and the index text that belongs to them. For
+/// writers that stream.
+struct WeightFiles {
+  std::vector<std::string> names;                              // file names
+  std::vector<std::vector<SafetensorsWriter::Entry>> entries;  // tensors of each file
+  std::string index_json;                                      // empty when there is one file
+};
+[[nodiscard]] WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
+                                            std::uint64_t shard_bytes);
+
 /// Only the companion files. Returns the names copied.
 std::vector<std::string> copy_companions(const std::filesystem::path& from,
                                          const std::filesystem::path& to);

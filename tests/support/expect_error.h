@@ -1,0 +1,40 @@
+// EXPECT_ERROR(statement, code, "part", ...): the statement throws an Error of this code whose
+// message holds every part.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "core/error.h"
+
+namespace growmerge::testing {
+
+template <class Fn>
+void expect_error(Fn&& fn, ErrorCode code, std::initializer_list<std::string> parts,
+                  const char* file, int line) {
+  try {
+    fn();
+  } catch (const Error& e) {
+    if (e.code() != code) {
+      ADD_FAILURE_AT(file, line) << "wrong code: " << error_code_name(e.code()) << ": " << e.what();
+    }
+    for (const std::string& part : parts) {
+      if (std::string(e.what()).find(part) == std::string::npos) {
+        ADD_FAILURE_AT(file, line) << "message lacks '" << part << "': " << e.what();
+      }
+    }
+    return;
+  } catch (const std::exception& e) {
+    ADD_FAILURE_AT(file, line) << "another exception: " << e.what();
+    return;
+  }
+  ADD_FAILURE_AT(file, line) << "nothing was thrown";
+}
+
+}  // namespace growmerge::testing
+
+#define EXPECT_ERROR(statement, code, ...)                                                     \
+  ::growmerge::testing::expect_error([&] { (void)(statement); }, ::growmerge::ErrorCode::code, \
+                                     {__VA_ARGS__}, __FILE__, __LINE__)
