@@ -37,41 +37,71 @@ struct LossResult {
   std::vector<std::int64_t> row_num_targets;  // [B]
 };
 
+/// Buffers that calls keep from one to the next, so that a training loop allocates once. One per
+/// thread of callers: a call uses it alone. Growing shapes reallocate; a smaller batch of the same
+/// model than before uses a part of what is there.
+class Workspace {
+ public:
+  /// `head_chunk_rows`: positions whose logits exist at a time; 0 takes about 50 MB of logits.
+  explicit Workspace(std::int64_t head_chunk_rows = 0);
+  ~Workspace();
+  Workspace(Workspace&&) noexcept;
+  Workspace& operator=(Workspace&&) noexcept;
+  /// Bytes held now.
+  [[nodiscard]] std::int64_t bytes() const;
+  /// Gives everything back.
+  void release();
+
+  struct Impl;
+  [[nodiscard]] Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
 /// Called as soon as a tensor's gradient is final in this backward pass, in backward order (head
 /// and final norm first, embedding last; a tied embedding is reported once, last).
 using GradReady = std::function<void(const std::string& name)>;
 
 /// Adds d(loss_sum * gradient_scale)/d(param) to `grads` (same names and shapes as `params`) and
 /// returns the losses. Memory: activations of one batch (about (10 d + 3 F) * N * L elements) plus
-/// one chunk of logits. Errors: kMismatch (token id >= V, shapes); never checks for NaN: the caller
-/// does, on the loss and gradient norm.
+/// one chunk of logits, held by `workspace` where one is given (a training loop keeps one and
+/// passes it to every call) and freed at the end otherwise. grads are float32 (float64 for float64
+/// parameters). Errors: kMismatch (token id >= V, shapes, dtypes); never checks for NaN: the caller
+/// does, on the loss and gradient norm. `grad_ready` may be empty.
 LossResult loss_and_gradients(const ModelConfig& config, const ParamMap& params, const Batch& batch,
                               double gradient_scale, const ParamMap& grads,
-                              const GradReady& grad_ready);
+                              const GradReady& grad_ready, Workspace* workspace = nullptr);
 
 /// Losses alone, with no activations kept.
 [[nodiscard]] LossResult forward_loss(const ModelConfig& config, const ParamMap& params,
-                                      const Batch& batch);
+                                      const Batch& batch, Workspace* workspace = nullptr);
 
 /// The final hidden states (after the last norm), [N, d], of segments packed one behind another. N
 /// = tokens.numel(), segment_starts as in Batch.
 [[nodiscard]] at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
                                        const at::Tensor& tokens,
-                                       std::span<const std::int32_t> segment_starts);
+                                       std::span<const std::int32_t> segment_starts,
+                                       Workspace* workspace = nullptr);
 /// Logits of some hidden states, [M, V], float32 (float64 for float64 parameters).
 [[nodiscard]] at::Tensor head_logits(const ModelConfig& config, const ParamMap& params,
                                      const at::Tensor& hidden_MD);
 /// log p(targets[i] | hidden[i]) by fp32 log-softmax, [M] float32 (float64 for float64), computed
-/// in chunks of rows so that memory stays bounded; `is_greedy` (optional, [M] bool) says whether
-/// the target is the arg max.
+/// in chunks of rows so that memory stays bounded; `is_greedy`, where given, becomes [M] bool: is
+/// the target the (first) arg max.
 [[nodiscard]] at::Tensor target_log_probs(const ModelConfig& config, const ParamMap& params,
-                                          const at::Tensor& hidden_MD, const at::Tensor& targets_M);
+                                          const at::Tensor& hidden_MD, const at::Tensor& targets_M,
+                                          at::Tensor* is_greedy = nullptr,
+                                          Workspace* workspace = nullptr);
 
-/// Token-by-token inference with a key-value cache, for sampling.
+/// Token-by-token inference with a key-value cache, for sampling. Shares the parameters it is
+/// given.
 class Decoder {
  public:
   Decoder(const ModelConfig& config, const ParamMap& params, std::int64_t max_tokens);
   ~Decoder();
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
   /// Feeds tokens after what was fed before; returns the logits after the last one, [V] float32.
   /// Errors: kInvalidArgument when max_tokens is exceeded.
   [[nodiscard]] at::Tensor feed(std::span<const std::int32_t> tokens);

@@ -1,0 +1,47 @@
+// Causal grouped-query attention inside packed segments: out = softmax(q k^T / sqrt(h)) v over the
+// keys of the same segment at or before the query.
+//
+// Method: Dao et al. 2022, "FlashAttention", arXiv 2205.14135: blocks of 64 x 64 scores with a
+// running maximum; scores are never stored; backward makes them again from the log-sum-exp. One
+// task per (segment, key-value head); tasks are handed out longest first, and each writes only its
+// own outputs, so results do not depend on threads at all.
+//
+// Symbols: N positions, H query heads, K key-value heads (H a multiple of K), h head_dim. q, out
+// [N, H h]; k, v [N, K h]; lse [H, N] in the type of sums. Arithmetic in the type of sums. Memory:
+// per thread 2 (forward) or 5 (backward) copies of one segment's keys of one head.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+
+namespace growmerge::ops {
+
+struct AttentionShape {
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+};
+
+/// `segment_starts` as in Batch. An undefined lse is not written.
+void attention_forward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
+                       const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       const at::Tensor& out, const at::Tensor& lse);
+
+/// dq, dk, dv are overwritten.
+void attention_backward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
+                        const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const at::Tensor& out, const at::Tensor& lse, const at::Tensor& dout,
+                        const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv);
+
+/// Queries [M, H h] that are the last M positions of `num_keys` rows of a key-value cache.
+void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
+                      const at::Tensor& k, const at::Tensor& v, const at::Tensor& out);
+
+/// Bytes of scratch of one backward pass with `threads` threads.
+[[nodiscard]] std::int64_t attention_scratch_bytes(std::int64_t longest_segment,
+                                                   std::int64_t head_dim, std::int64_t threads,
+                                                   at::ScalarType dtype);
+
+}  // namespace growmerge::ops

@@ -1,0 +1,101 @@
+#include "core/ops/kernels/numeric.h"
+
+namespace growmerge::ops {
+namespace {
+
+template <class T>
+Acc<T> row_max(Index v, const T* logits) {
+  using A = Acc<T>;
+  A high = load(logits[0]);
+#pragma omp simd reduction(max : high)
+  for (Index j = 0; j < v; ++j) {
+    const A x = load(logits[j]);
+    high = x > high ? x : high;
+  }
+  return high;
+}
+
+// A vocabulary-long float32 sum of exponentials loses digits, so it is summed in blocks.
+constexpr Index kSumBlock = 1024;
+
+template <class A>
+A log_of(A x) {
+  return static_cast<A>(__builtin_log(static_cast<double>(x)));
+}
+
+template <class T>
+Acc<T> cross_entropy_row(Index v, T* logits, Index target, Acc<T>* nll) {
+  using A = Acc<T>;
+  const A high = row_max(v, logits);
+  const A at_target = load(logits[target]);
+  double total = 0.0;
+  for (Index begin = 0; begin < v; begin += kSumBlock) {
+    const Index end = begin + kSumBlock < v ? begin + kSumBlock : v;
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Index j = begin; j < end; ++j) {
+      const A e = exp_of(load(logits[j]) - high);
+      store(logits[j], e);
+      sum += e;
+    }
+    total += static_cast<double>(sum);
+  }
+  *nll = static_cast<A>(__builtin_log(total) + (static_cast<double>(high) - at_target));
+  store(logits[target], static_cast<A>(static_cast<double>(exp_of(at_target - high)) - total));
+  return static_cast<A>(1.0 / total);
+}
+
+template <class T>
+Acc<T> log_prob_row(Index v, const T* logits, Index target, bool* greedy) {
+  using A = Acc<T>;
+  const A high = row_max(v, logits);
+  const A at_target = load(logits[target]);
+  double total = 0.0;
+  for (Index begin = 0; begin < v; begin += kSumBlock) {
+    const Index end = begin + kSumBlock < v ? begin + kSumBlock : v;
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Index j = begin; j < end; ++j) {
+      sum += exp_of(load(logits[j]) - high);
+    }
+    total += static_cast<double>(sum);
+  }
+  if (greedy != nullptr) {
+    bool first = at_target >= high;
+    for (Index j = 0; first && j < target; ++j) {
+      first = load(logits[j]) < high;
+    }
+    *greedy = first;
+  }
+  return static_cast<A>((static_cast<double>(at_target) - high) - __builtin_log(total));
+}
+
+template <class T>
+void scale_rows(Index rows, Index d, const T* x, const Acc<T>* scale, T* y) {
+  for (Index i = 0; i < rows; ++i) {
+    const Acc<T> s = scale[i];
+#pragma omp simd
+    for (Index j = 0; j < d; ++j) {
+      store(y[i * d + j], load(x[i * d + j]) * s);
+    }
+  }
+}
+
+template <class T>
+void fill(Kernels<T>& k) {
+  k.cross_entropy_row = cross_entropy_row<T>;
+  k.log_prob_row = log_prob_row<T>;
+  k.scale_rows = scale_rows<T>;
+}
+
+}  // namespace
+
+namespace GM_ISA {
+void fill_cross_entropy(KernelSet& set) {
+  fill(set.f32);
+  fill(set.f64);
+  fill(set.bf16);
+}
+}  // namespace GM_ISA
+
+}  // namespace growmerge::ops

@@ -1,0 +1,125 @@
+// The inner loops of core/ops, compiled once per instruction set and chosen at run time.
+//
+// Every source in this folder is compiled as baseline, AVX2 and AVX-512 code with GM_ISA naming the
+// set; each fills its part of a KernelSet. They include nothing but <cstdint> and their own headers
+// and keep every function in an unnamed namespace, so that no inline function compiled for a newer
+// processor can be picked by the linker for an older one.
+//
+// Symbols: T element type, Acc<T> type of statistics and sums (float for bf16, else T). Rows are
+// contiguous unless a stride is named; sizes and strides are in elements.
+#pragma once
+
+#include <cstdint>
+
+namespace growmerge::ops {
+
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+template <class T>
+struct AccOf {
+  using type = T;
+};
+template <>
+struct AccOf<Bf16> {
+  using type = float;
+};
+template <class T>
+using Acc = typename AccOf<T>::type;
+
+using Index = std::int64_t;
+
+/// One segment of one group of query heads that share a key-value head; see ops/attention.h.
+template <class T>
+struct AttentionTask {
+  const T* q = nullptr;  // [q_len] rows of q_stride; head g of the group at + g * head_dim
+  const T* k = nullptr;  // [k_len] rows of kv_stride
+  const T* v = nullptr;
+  T* out = nullptr;         // like q
+  Acc<T>* lse = nullptr;    // [group] rows of lse_stride: log-sum-exp of each query's scores
+  const T* dout = nullptr;  // backward only: like q
+  T* dq = nullptr;          // like q
+  T* dk = nullptr;          // like k
+  T* dv = nullptr;
+  Index q_stride = 0, kv_stride = 0, lse_stride = 0;
+  Index q_len = 0;  // the last q_len positions of the k_len keys
+  Index k_len = 0;
+  Index head_dim = 0, group = 1;
+  double scale = 1.0;
+  Acc<T>* scratch = nullptr;  // attention_scratch() elements, 64-byte aligned
+};
+
+/// Queries and keys are handled in blocks of this many.
+constexpr Index kAttentionBlock = 64;
+/// Elements of scratch that one attention task needs.
+[[nodiscard]] constexpr Index attention_scratch(Index k_len, Index head_dim, bool backward) {
+  const Index padded = (k_len + kAttentionBlock - 1) / kAttentionBlock * kAttentionBlock;
+  const Index tiles = kAttentionBlock * (2 * kAttentionBlock + 4 * head_dim + 4);
+  return (backward ? 5 : 2) * padded * head_dim + tiles;
+}
+
+template <class T>
+struct Kernels {
+  void (*add_rms_norm)(Index rows, Index d, const T* x, const T* delta, const T* gain, double eps,
+                       T* sum, T* y, Acc<T>* rstd);
+  void (*apply_rms_norm)(Index rows, Index d, const T* x, const T* gain, const Acc<T>* rstd, T* y);
+  void (*rms_norm_backward)(Index rows, Index d, const T* dy, const T* x, const T* gain,
+                            const Acc<T>* rstd, T* dx, Acc<T>* dgain);
+  /// Rotates `heads` heads of each row in place; sign -1 is the inverse.
+  void (*rope)(Index rows, Index heads, Index head_dim, const float* cos, const float* sin,
+               const std::int32_t* positions, double sign, T* x);
+  /// By activation: 0 silu, 1 gelu, 2 gelu_tanh.
+  void (*gated_forward[3])(Index n, const T* gate, const T* up, T* out);
+  void (*gated_backward[3])(Index n, T* gate, T* up, T* dout);
+  void (*attention_forward)(const AttentionTask<T>& task);
+  void (*attention_backward)(const AttentionTask<T>& task);
+  /// One row of logits: nll of `target`, greedy; logits become exp(l - max) - sum at the target;
+  /// returns 1 / sum.
+  Acc<T> (*cross_entropy_row)(Index v, T* logits, Index target, Acc<T>* nll);
+  /// One row: log-probability of `target`, and whether it is the (first) arg max.
+  Acc<T> (*log_prob_row)(Index v, const T* logits, Index target, bool* greedy);
+  /// sum[i] += x[i], y[i] = x[i] * s, and sum over rows of a gathered matrix.
+  void (*accumulate)(Index n, const T* x, Acc<T>* sum);
+  void (*scale_rows)(Index rows, Index d, const T* x, const Acc<T>* scale, T* y);
+};
+
+struct KernelSet {
+  const char* isa = "";
+  Kernels<float> f32{};
+  Kernels<double> f64{};
+  Kernels<Bf16> bf16{};
+};
+
+/// The set for this processor. Never changes within a process.
+[[nodiscard]] const KernelSet& kernel_set();
+
+template <class T>
+[[nodiscard]] const Kernels<T>& kernels();
+template <>
+inline const Kernels<float>& kernels<float>() {
+  return kernel_set().f32;
+}
+template <>
+inline const Kernels<double>& kernels<double>() {
+  return kernel_set().f64;
+}
+template <>
+inline const Kernels<Bf16>& kernels<Bf16>() {
+  return kernel_set().bf16;
+}
+
+#define GM_DECLARE_KERNELS(isa)            \
+  namespace isa {                          \
+  void fill_rms_norm(KernelSet& set);      \
+  void fill_rope(KernelSet& set);          \
+  void fill_gated_mlp(KernelSet& set);     \
+  void fill_attention(KernelSet& set);     \
+  void fill_cross_entropy(KernelSet& set); \
+  }
+GM_DECLARE_KERNELS(baseline)
+GM_DECLARE_KERNELS(avx2)
+GM_DECLARE_KERNELS(avx512)
+#undef GM_DECLARE_KERNELS
+
+}  // namespace growmerge::ops

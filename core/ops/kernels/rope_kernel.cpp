@@ -1,0 +1,42 @@
+#include "core/ops/kernels/numeric.h"
+
+namespace growmerge::ops {
+namespace {
+
+// Rotate-half: (a, b) = (x[j], x[j + h/2]) -> (a cos - b sin, b cos + a sin).
+template <class T>
+void rope(Index rows, Index heads, Index head_dim, const float* cos, const float* sin,
+          const std::int32_t* positions, double sign, T* x) {
+  using A = Acc<T>;
+  const Index half = head_dim / 2;
+  const A direction = static_cast<A>(sign);
+  for (Index i = 0; i < rows; ++i) {
+    const float* c = cos + positions[i] * half;
+    const float* s = sin + positions[i] * half;
+    for (Index head = 0; head < heads; ++head) {
+      T* a = x + (i * heads + head) * head_dim;
+      T* b = a + half;
+#pragma omp simd
+      for (Index j = 0; j < half; ++j) {
+        const A u = load(a[j]);
+        const A v = load(b[j]);
+        const A cj = static_cast<A>(c[j]);
+        const A sj = static_cast<A>(s[j]) * direction;
+        store(a[j], u * cj - v * sj);
+        store(b[j], v * cj + u * sj);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+namespace GM_ISA {
+void fill_rope(KernelSet& set) {
+  set.f32.rope = rope<float>;
+  set.f64.rope = rope<double>;
+  set.bf16.rope = rope<Bf16>;
+}
+}  // namespace GM_ISA
+
+}  // namespace growmerge::ops

@@ -1,0 +1,43 @@
+#include "core/ops/linear.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+
+namespace growmerge::ops {
+namespace {
+
+void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  at::Tensor out = c;
+  if (beta == 0.0) {
+    at::mm_out(out, a, b);
+  } else {
+    at::addmm_out(out, c, a, b, beta, 1.0);
+  }
+}
+
+}  // namespace
+
+void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
+                    double beta) {
+  product(x, weight.t(), y, beta);
+}
+
+void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
+                           double beta) {
+  product(dy, weight, dx, beta);
+}
+
+void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight,
+                            double scale) {
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  at::Tensor out = dweight;
+  if (dy.scalar_type() == dweight.scalar_type()) {
+    at::addmm_out(out, dweight, dy.t(), x, 1.0, scale);
+  } else {
+    out.add_(at::mm(dy.t(), x), scale);
+  }
+}
+
+}  // namespace growmerge::ops

@@ -1,0 +1,96 @@
+// The parts that training, inference and the decoder share: parameters by role, buffers, the
+// forward pass through the layers, the head.
+//
+// Internal to core/transformer*.cpp. Symbols as in transformer.h: N positions, d hidden, F
+// intermediate, H heads, K key-value heads, h head_dim, V vocabulary, C rows of a head chunk.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/model_config.h"
+#include "core/ops/rope.h"
+#include "core/param_map.h"
+
+namespace growmerge::transformer {
+
+struct LayerParams {
+  at::Tensor input_norm, q, k, v, o, post_norm, gate, up, down;
+};
+
+/// Tensors of a ParamMap by their role (shared, not copied).
+struct ModelParams {
+  at::Tensor embedding, final_norm, head;  // head is the embedding when tied
+  std::vector<LayerParams> layers;
+};
+
+/// "model.layers.3.self_attn.q_proj.weight" and so on.
+[[nodiscard]] std::string layer_tensor(std::int64_t layer, const char* part);
+
+/// Errors: kNotFound, kMismatch naming the tensor whose shape, dtype or layout does not fit;
+/// kUnsupported for tensors that are not on the CPU.
+[[nodiscard]] ModelParams model_params(const ModelConfig& config, const ParamMap& params,
+                                       at::ScalarType dtype, const char* what);
+/// The dtype of the parameters.
+[[nodiscard]] at::ScalarType compute_dtype(const ParamMap& params);
+
+/// What a layer keeps for backward. In inference all layers share one, and x, mid and the next x
+/// are one tensor.
+struct LayerBuffers {
+  at::Tensor x, q, k, v, attention, lse, mid, gate, up, rstd_input, rstd_post;
+};
+
+struct Buffers {
+  std::int64_t num_positions = 0;
+  std::vector<LayerBuffers> layers;
+  at::Tensor x_last, rstd_last;  // the residual stream after the last layer
+  at::Tensor norm, delta;        // [N, d]: a norm's output; a block's output or its gradient
+  at::Tensor hidden;             // [N, F]: the gated product or its gradient
+  at::Tensor dx, dattention;     // training: gradients of the residual stream and of attention
+  at::Tensor positions;          // int32 [N]
+  at::Tensor logits, nll, inverse, scaled;  // one chunk of the head
+};
+
+struct BufferShape {
+  std::int64_t num_positions = 0;
+  std::int64_t chunk_rows = 0;
+  bool training = false;
+  at::ScalarType dtype = at::ScalarType::Float;
+  bool operator==(const BufferShape&) const = default;
+};
+
+/// Rows of a head chunk: about 50 MB of float32 logits, at least 128, at most 4096 rows.
+[[nodiscard]] std::int64_t automatic_chunk_rows(const ModelConfig& config,
+                                                std::int64_t num_positions);
+[[nodiscard]] Buffers make_buffers(const ModelConfig& config, const BufferShape& shape);
+[[nodiscard]] std::int64_t buffer_bytes(const ModelConfig& config, const BufferShape& shape);
+
+/// Fills `positions` by segment; returns the longest segment. Errors: kMismatch when the segments
+/// do not tile [0, N).
+std::int64_t fill_positions(std::span<const std::int32_t> segment_starts, std::int64_t n,
+                            const at::Tensor& positions);
+/// Errors: kMismatch naming the first id outside [0, V) (or not `ignored`).
+void check_ids(const at::Tensor& ids, std::int64_t vocab_size, bool targets, const char* what);
+
+/// Rows of a key-value cache, one pair per layer, [max_tokens, K h].
+struct KeyValueCache {
+  std::vector<at::Tensor> keys, values;
+  std::int64_t length = 0;
+};
+
+/// Embeds and runs all layers and the last norm: buffers.norm holds the final hidden states. With a
+/// cache, the tokens continue what the cache holds and are added to it.
+void forward(const ModelConfig& config, const ModelParams& params, const at::Tensor& tokens,
+             std::span<const std::int32_t> segment_starts, const ops::RopeTable& rope,
+             Buffers& buffers, KeyValueCache* cache);
+
+/// The head's chunk of logits, out [C, V], of hidden rows [C, d]. `scaled` is used where the head
+/// has a normalisation factor.
+void chunk_logits(const ModelConfig& config, const ModelParams& params, const at::Tensor& hidden_CD,
+                  const at::Tensor& scaled_CD, const at::Tensor& logits_CV);
+
+}  // namespace growmerge::transformer

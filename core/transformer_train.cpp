@@ -1,0 +1,203 @@
+// The loss and its gradients: forward, the chunked head, and backward written out by hand.
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/ops/attention.h"
+#include "core/ops/cross_entropy.h"
+#include "core/ops/dispatch.h"
+#include "core/ops/embedding.h"
+#include "core/ops/gated_mlp.h"
+#include "core/ops/linear.h"
+#include "core/ops/rms_norm.h"
+#include "core/transformer_workspace.h"
+
+namespace growmerge {
+namespace {
+
+using transformer::Buffers;
+using transformer::LayerBuffers;
+using transformer::LayerParams;
+using transformer::ModelParams;
+
+void check_batch(const ModelConfig& config, const Batch& batch) {
+  GM_CHECK(batch.num_positions() > 0 && batch.tokens.defined() && batch.targets.defined() &&
+               batch.tokens.numel() == batch.num_positions() &&
+               batch.targets.numel() == batch.num_positions(),
+           kMismatch, "batch: ", batch.num_rows, " rows of ", batch.row_tokens,
+           " tokens do not match its tokens and targets");
+  transformer::check_ids(batch.tokens, config.vocab_size, false, "batch tokens");
+  transformer::check_ids(batch.targets, config.vocab_size, true, "batch targets");
+}
+
+LossResult empty_result(const Batch& batch) {
+  LossResult result;
+  result.row_loss_sum.assign(static_cast<std::size_t>(batch.num_rows), 0.0);
+  result.row_num_targets.assign(static_cast<std::size_t>(batch.num_rows), 0);
+  return result;
+}
+
+/// Adds the negative log-likelihoods of positions [begin, begin + nll.numel()).
+void add_losses(const Batch& batch, std::int64_t begin, const at::Tensor& nll, double sign,
+                LossResult& result) {
+  const auto* targets = ops::const_data<std::int64_t>(batch.targets);
+  ops::dispatch(nll.scalar_type(), [&](auto type) {
+    using A = ops::Acc<typename decltype(type)::type>;
+    const A* values = ops::const_data<A>(nll);
+    for (std::int64_t i = 0; i < nll.numel(); ++i) {
+      if (targets[begin + i] != Batch::kIgnoredTarget) {
+        const auto row = static_cast<std::size_t>((begin + i) / batch.row_tokens);
+        result.row_loss_sum[row] += sign * static_cast<double>(values[i]);
+        result.row_num_targets[row] += 1;
+      }
+    }
+  });
+}
+
+void finish(LossResult& result) {
+  for (std::size_t r = 0; r < result.row_loss_sum.size(); ++r) {
+    result.loss_sum += result.row_loss_sum[r];
+    result.num_targets += result.row_num_targets[r];
+  }
+}
+
+/// Losses of all positions; the gradient of the hidden states goes to b.delta, the head's is added
+/// to dhead.
+LossResult head_backward(const ModelConfig& config, const ModelParams& p, const Batch& batch,
+                         double gradient_scale, Buffers& b, const at::Tensor& dhead) {
+  LossResult result = empty_result(batch);
+  const std::int64_t n = batch.num_positions();
+  const std::int64_t chunk = b.logits.size(0);
+  for (std::int64_t begin = 0; begin < n; begin += chunk) {
+    const std::int64_t rows = std::min(chunk, n - begin);
+    const at::Tensor logits = b.logits.narrow(0, 0, rows);
+    const at::Tensor nll = b.nll.narrow(0, 0, rows);
+    const at::Tensor inverse = b.inverse.narrow(0, 0, rows);
+    const at::Tensor scaled = b.scaled.narrow(0, 0, rows);
+    const at::Tensor hidden = b.norm.narrow(0, begin, rows);
+    const at::Tensor dhidden = b.delta.narrow(0, begin, rows);
+    transformer::chunk_logits(config, p, hidden, scaled, logits);
+    ops::cross_entropy_(logits, batch.targets.narrow(0, begin, rows), nll, inverse);
+    add_losses(batch, begin, nll, 1.0, result);
+    inverse.mul_(gradient_scale / config.lm_head_normalization_factor);
+    ops::linear_backward_input(logits, p.head, dhidden);
+    ops::scale_rows(dhidden, inverse, dhidden);
+    ops::scale_rows(hidden, inverse, scaled);
+    ops::linear_backward_weight(logits, scaled, dhead);
+  }
+  finish(result);
+  return result;
+}
+
+/// b.dx holds the gradient of the layer's output and becomes that of its input. Buffers of the
+/// forward pass are overwritten by their gradients: gate, up, q, k, v.
+void mlp_backward(const ModelConfig& c, const LayerParams& p, const LayerParams& g, LayerBuffers& a,
+                  Buffers& b) {
+  ops::linear_backward_input(b.dx, p.down, b.hidden);
+  ops::gated_backward_(c.activation, a.gate, a.up, b.hidden);
+  ops::linear_backward_weight(b.dx, b.hidden, g.down);
+  ops::apply_rms_norm(a.mid, p.post_norm, a.rstd_post, b.norm);
+  ops::linear_backward_weight(a.up, b.norm, g.up);
+  ops::linear_backward_weight(a.gate, b.norm, g.gate);
+  ops::linear_backward_input(a.up, p.up, b.delta);
+  ops::linear_backward_input(a.gate, p.gate, b.delta, 1.0);
+  ops::rms_norm_backward(b.delta, a.mid, p.post_norm, a.rstd_post, b.dx, g.post_norm);
+}
+
+void attention_backward(const ModelConfig& c, const LayerParams& p, const LayerParams& g,
+                        std::span<const std::int32_t> starts, const ops::RopeTable& rope,
+                        LayerBuffers& a, Buffers& b) {
+  const ops::AttentionShape shape{c.num_heads, c.num_kv_heads, c.head_dim};
+  ops::linear_backward_input(b.dx, p.o, b.dattention);
+  ops::linear_backward_weight(b.dx, a.attention, g.o);
+  // A task has read its rows of q, k and v before it writes their gradients there.
+  ops::attention_backward(shape, starts, a.q, a.k, a.v, a.attention, a.lse, b.dattention, a.q, a.k,
+                          a.v);
+  ops::rope_(a.q, c.head_dim, rope, b.positions, true);
+  ops::rope_(a.k, c.head_dim, rope, b.positions, true);
+  ops::apply_rms_norm(a.x, p.input_norm, a.rstd_input, b.norm);
+  ops::linear_backward_weight(a.v, b.norm, g.v);
+  ops::linear_backward_weight(a.k, b.norm, g.k);
+  ops::linear_backward_weight(a.q, b.norm, g.q);
+  ops::linear_backward_input(a.v, p.v, b.delta);
+  ops::linear_backward_input(a.k, p.k, b.delta, 1.0);
+  ops::linear_backward_input(a.q, p.q, b.delta, 1.0);
+  ops::rms_norm_backward(b.delta, a.x, p.input_norm, a.rstd_input, b.dx, g.input_norm);
+}
+
+}  // namespace
+
+LossResult loss_and_gradients(const ModelConfig& config, const ParamMap& params, const Batch& batch,
+                              double gradient_scale, const ParamMap& grads,
+                              const GradReady& grad_ready, Workspace* workspace) {
+  WorkspaceScope scope(workspace);
+  check_batch(config, batch);
+  const at::ScalarType dtype = transformer::compute_dtype(params);
+  const ModelParams p = transformer::model_params(config, params, dtype, "parameters");
+  const ModelParams g =
+      transformer::model_params(config, grads, ops::acc_dtype(dtype), "gradients");
+  const std::int64_t n = batch.num_positions();
+  Buffers& b = scope->buffers(config, n, true, dtype, n);
+  const std::int64_t longest = transformer::fill_positions(batch.segment_starts, n, b.positions);
+  const ops::RopeTable& rope = scope->rope_table(longest, config);
+  const auto ready = [&](const std::string& name) {
+    if (grad_ready) {
+      grad_ready(name);
+    }
+  };
+
+  transformer::forward(config, p, batch.tokens, batch.segment_starts, rope, b, nullptr);
+  LossResult result = head_backward(config, p, batch, gradient_scale, b, g.head);
+  if (!config.tie_word_embeddings) {
+    ready("lm_head.weight");
+  }
+  b.dx.zero_();
+  ops::rms_norm_backward(b.delta, b.x_last, p.final_norm, b.rstd_last, b.dx, g.final_norm);
+  ready("model.norm.weight");
+  for (std::int64_t l = config.num_layers - 1; l >= 0; --l) {
+    const auto i = static_cast<std::size_t>(l);
+    mlp_backward(config, p.layers[i], g.layers[i], b.layers[i], b);
+    for (const char* part :
+         {"mlp.down_proj", "mlp.up_proj", "mlp.gate_proj", "post_attention_layernorm"}) {
+      ready(transformer::layer_tensor(l, part));
+    }
+    attention_backward(config, p.layers[i], g.layers[i], batch.segment_starts, rope, b.layers[i],
+                       b);
+    for (const char* part : {"self_attn.o_proj", "self_attn.v_proj", "self_attn.k_proj",
+                             "self_attn.q_proj", "input_layernorm"}) {
+      ready(transformer::layer_tensor(l, part));
+    }
+  }
+  ops::embedding_backward(batch.tokens, b.dx, g.embedding);
+  ready("model.embed_tokens.weight");
+  return result;
+}
+
+LossResult forward_loss(const ModelConfig& config, const ParamMap& params, const Batch& batch,
+                        Workspace* workspace) {
+  WorkspaceScope scope(workspace);
+  check_batch(config, batch);
+  const at::ScalarType dtype = transformer::compute_dtype(params);
+  const ModelParams p = transformer::model_params(config, params, dtype, "parameters");
+  const std::int64_t n = batch.num_positions();
+  Buffers& b = scope->buffers(config, n, false, dtype, n);
+  const std::int64_t longest = transformer::fill_positions(batch.segment_starts, n, b.positions);
+  transformer::forward(config, p, batch.tokens, batch.segment_starts,
+                       scope->rope_table(longest, config), b, nullptr);
+  LossResult result = empty_result(batch);
+  const std::int64_t chunk = b.logits.size(0);
+  for (std::int64_t begin = 0; begin < n; begin += chunk) {
+    const std::int64_t rows = std::min(chunk, n - begin);
+    const at::Tensor logits = b.logits.narrow(0, 0, rows);
+    const at::Tensor log_prob = b.nll.narrow(0, 0, rows);
+    transformer::chunk_logits(config, p, b.norm.narrow(0, begin, rows), b.scaled.narrow(0, 0, rows),
+                              logits);
+    ops::log_probs(logits, batch.targets.narrow(0, begin, rows), log_prob, at::Tensor());
+    add_losses(batch, begin, log_prob, -1.0, result);
+  }
+  finish(result);
+  return result;
+}
+
+}  // namespace growmerge
