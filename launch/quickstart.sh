@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# From nothing to a report: sets up, builds, fetches Debian's manual pages in English, German and Swedish, and runs
+# configs/experiments/quickstart.yaml. Without a network or without Debian it runs the artificial languages instead.
+# A second start skips what is finished.
+#
+#   launch/quickstart.sh [--out DIR] [--set key=value]...
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=runs
+overrides=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --out) out=$2; shift 2 ;;
+    --set) overrides+=(--set "$2"); shift 2 ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "quickstart: unknown option '$1' (known: --out DIR, --set key=value)" >&2; exit 2 ;;
+  esac
+done
+
+launch/setup.sh
+if [ ! -f build/release/build.ninja ]; then
+  cmake --preset release >/dev/null
+fi
+cmake --build --preset release | tail -n 1
+export PATH="$PWD/build/release/bin:$PATH"
+
+experiment=quickstart
+status=0
+launch/get_text.sh --out "$out/text" en de sv || status=$?
+if [ "$status" = 3 ]; then
+  echo "quickstart: no manual pages to be had here (see above); the artificial languages take their place" >&2
+  experiment=artificial
+elif [ "$status" != 0 ]; then
+  exit "$status"
+fi
+exec growmerge run --config "configs/experiments/$experiment.yaml" --out "$out/$experiment" \
+  --set "text=$PWD/$out/text" "${overrides[@]}"
