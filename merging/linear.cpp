@@ -1,0 +1,88 @@
+#include <algorithm>
+
+#include "core/error.h"
+#include "merging/method.h"
+#include "merging/simd.h"
+
+namespace growmerge::merging {
+namespace {
+
+GM_SIMD void add_scaled(const float* x, float scale, std::int64_t count, float* sum) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    sum[i] += scale * x[i];
+  }
+}
+
+GM_SIMD void add_scaled_difference(const float* x, const float* base, float scale,
+                                   std::int64_t count, float* sum) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    sum[i] += scale * (x[i] - base[i]);
+  }
+}
+
+GM_SIMD void divide(float divisor, std::int64_t count, float* x) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    x[i] /= divisor;
+  }
+}
+
+GM_SIMD void add_base(const float* base, float lambda, std::int64_t count, float* x) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    x[i] = base[i] + lambda * x[i];
+  }
+}
+
+/// The sum of the weights as float32 sees them.
+float weight_sum(const TensorTask& task) {
+  float sum = 0.0F;
+  for (const TensorTask::Input& input : task.inputs) {
+    sum += static_cast<float>(input.weight);
+  }
+  return sum;
+}
+
+}  // namespace
+
+void linear_merge(const TensorTask& task) {
+  const float divisor = task.normalize ? weight_sum(task) : 1.0F;
+  GM_CHECK(divisor != 0.0F, kInvalidArgument, "merging tensor '", task.name,
+           "': the weights sum to 0 and normalize is on: change a weight or set normalize: false");
+  for_each_tile(task.num_elements, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
+    float* sum = tile_scratch(2);
+    float* x = sum + kTileElements;
+    std::fill_n(sum, count, 0.0F);
+    for (const TensorTask::Input& input : task.inputs) {
+      input.weights.load(offset, count, x);
+      add_scaled(x, static_cast<float>(input.weight), count, sum);
+    }
+    if (task.normalize) {
+      divide(divisor, count, sum);
+    }
+    task.out.write(offset, count, sum);
+  });
+}
+
+void task_arithmetic_merge(const TensorTask& task) {
+  float divisor = weight_sum(task);
+  if (!task.normalize || std::abs(divisor) < 1e-8F) {
+    divisor = 1.0F;
+  }
+  for_each_tile(task.num_elements, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
+    float* sum = tile_scratch(3);
+    float* base = sum + kTileElements;
+    float* x = base + kTileElements;
+    std::fill_n(sum, count, 0.0F);
+    task.base.load(offset, count, base);
+    for (const TensorTask::Input& input : task.inputs) {
+      input.weights.load(offset, count, x);
+      add_scaled_difference(x, base, static_cast<float>(input.weight), count, sum);
+    }
+    if (divisor != 1.0F) {
+      divide(divisor, count, sum);
+    }
+    add_base(base, static_cast<float>(task.lambda), count, sum);
+    task.out.write(offset, count, sum);
+  });
+}
+
+}  // namespace growmerge::merging

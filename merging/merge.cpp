@@ -1,0 +1,360 @@
+#include "merging/merge.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace growmerge::merging {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFisherFile = "fisher.safetensors";
+
+/// The numbers that decide what a model computes must be the same, or the merge means nothing.
+void check_same_architecture(const ModelConfig& a, const ModelConfig& b, const std::string& a_name,
+                             const std::string& b_name) {
+  const auto check = [&](const char* what, const auto& x, const auto& y) {
+    GM_CHECK(x == y, kMismatch, "'", a_name, "' has ", what, " ", x, ", '", b_name, "' has ", y,
+             ": only models of one shape can be merged");
+  };
+  check("architecture", a.architecture, b.architecture);
+  check("vocab_size", a.vocab_size, b.vocab_size);
+  check("hidden_size", a.hidden_size, b.hidden_size);
+  check("intermediate_size", a.intermediate_size, b.intermediate_size);
+  check("num_hidden_layers", a.num_layers, b.num_layers);
+  check("num_attention_heads", a.num_heads, b.num_heads);
+  check("num_key_value_heads", a.num_kv_heads, b.num_kv_heads);
+  check("head_dim", a.head_dim, b.head_dim);
+  check("tie_word_embeddings", a.tie_word_embeddings, b.tie_word_embeddings);
+  check("hidden_act (0 silu, 1 gelu, 2 gelu_tanh)", static_cast<int>(a.activation),
+        static_cast<int>(b.activation));
+  check("rms_norm_eps", a.rms_norm_eps, b.rms_norm_eps);
+  check("rope_theta", a.rope_theta, b.rope_theta);
+  check("rope_scaling", a.rope_scaling.has_value(), b.rope_scaling.has_value());
+  if (a.rope_scaling) {
+    check("rope_scaling factor", a.rope_scaling->factor, b.rope_scaling->factor);
+    check("rope_scaling low_freq_factor", a.rope_scaling->low_freq_factor,
+          b.rope_scaling->low_freq_factor);
+    check("rope_scaling high_freq_factor", a.rope_scaling->high_freq_factor,
+          b.rope_scaling->high_freq_factor);
+    check("rope_scaling original_max_position_embeddings",
+          a.rope_scaling->original_max_position_embeddings,
+          b.rope_scaling->original_max_position_embeddings);
+  }
+  check("lm_head_normalization_factor", a.lm_head_normalization_factor,
+        b.lm_head_normalization_factor);
+}
+
+/// The models' deltas mean something only against the checkpoint they continued from.
+void check_lineage(MergePlan& plan) {
+  if (!plan.base) {
+    return;
+  }
+  const std::string base = path_identity(plan.base->dir());
+  for (const CheckpointReader& model : plan.models) {
+    const auto manifest = read_manifest(model.dir());
+    if (!manifest) {
+      continue;  // an outside model: nothing says where it came from
+    }
+    const auto note = manifest->notes.find("continued_from");
+    const bool from_note = note != manifest->notes.end() && note->second == base;
+    const bool from_input =
+        std::any_of(manifest->inputs.begin(), manifest->inputs.end(),
+                    [&base](const InputRecord& input) { return input.identity == base; });
+    if (!from_note && !from_input) {
+      plan.warnings.push_back(concat(
+          "base_model '", plan.base->dir().string(), "' (", base.substr(0, 12),
+          ") IS NOT the "
+          "checkpoint that '",
+          model.dir().string(), "' continued from",
+          note == manifest->notes.end() ? "" : " (" + note->second.substr(0, 12) + ")",
+          ": its difference from this base is no training update, and the merge is likely bad. "
+          "Name the checkpoint it was trained from as base_model"));
+    }
+  }
+}
+
+void check_tokenizers(MergePlan& plan) {
+  const fs::path own = plan.companions_from / "tokenizer.json";
+  if (!fs::exists(own)) {
+    return;
+  }
+  const std::string hash = hash_file(own);
+  for (const CheckpointReader& model : plan.models) {
+    const fs::path other = model.dir() / "tokenizer.json";
+    if (fs::exists(other) && hash_file(other) != hash) {
+      plan.warnings.push_back(concat("'", other.string(), "' differs from '", own.string(),
+                                     "', which is carried along: if the vocabularies differ, the "
+                                     "embeddings cannot be merged"));
+    }
+  }
+}
+
+void open_statistics(MergePlan& plan) {
+  for (std::size_t m = 0; m < plan.models.size(); ++m) {
+    const fs::path given = plan.recipe.models[m].statistics;
+    const fs::path file = fs::is_directory(given) ? given / kFisherFile : given;
+    GM_CHECK(fs::exists(file), kNotFound, "no '", file.string(),
+             "': expected what `growmerge stats` writes");
+    SafetensorsFile statistics = SafetensorsFile::open(file);
+    const auto hash = statistics.metadata().find("model_hash");
+    GM_CHECK(hash != statistics.metadata().end(), kCorrupt, "'", file.string(),
+             "' has no metadata 'model_hash': it was not written by `growmerge stats`");
+    const std::string identity = path_identity(plan.models[m].dir());
+    GM_CHECK(hash->second == identity, kMismatch, "'", file.string(),
+             "' holds statistics of model ", hash->second, ", but '", plan.models[m].dir().string(),
+             "' is ", identity, ": run `growmerge stats` on this model");
+    for (const TensorInfo& info : plan.models[m].tensors()) {
+      GM_CHECK(statistics.contains(info.name) && statistics.info(info.name).shape == info.shape,
+               kMismatch, "'", file.string(), "' has no tensor '", info.name, "' of shape ",
+               at::IntArrayRef(info.shape));
+      GM_CHECK(c10::isFloatingType(statistics.info(info.name).dtype), kCorrupt, "'", file.string(),
+               "': tensor '", info.name, "' is no floating-point tensor");
+      plan.bytes_read += statistics.info(info.name).num_bytes();
+    }
+    plan.statistics.push_back(std::move(statistics));
+  }
+}
+
+std::string label_of(const std::string& tensor, const fs::path& where) {
+  return "tensor '" + tensor + "' of '" + where.string() + "'";
+}
+
+TileSource source_of(const SafetensorsFile& file, const std::string& tensor,
+                     const fs::path& where) {
+  const TensorInfo& info = file.info(tensor);
+  return {.bytes = file.bytes(info), .dtype = info.dtype, .label = label_of(tensor, where)};
+}
+
+/// 1 / L2 norm of F over all tensors of the model, float64; 0 where F is 0 everywhere.
+double fisher_scale(const SafetensorsFile& file, const CheckpointReader& model) {
+  double total = 0.0;
+  for (const TensorInfo& info : model.tensors()) {
+    const TileSource source = source_of(file, info.name, file.path());
+    const std::int64_t n = info.num_elements();
+    // One partial sum a tile, added in order: the same for any number of threads.
+    std::vector<double> partial(static_cast<std::size_t>((n + kTileElements - 1) / kTileElements));
+    for_each_tile(n, [&](std::int64_t tile, std::int64_t offset, std::int64_t count) {
+      float* values = tile_scratch(1);
+      source.load(offset, count, values);
+      double sum = 0.0;
+      for (std::int64_t i = 0; i < count; ++i) {
+        sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+      }
+      partial[static_cast<std::size_t>(tile)] = sum;
+    });
+    for (const double sum : partial) {
+      total += sum;
+    }
+    file.drop(file.info(info.name));
+  }
+  return total > 0.0 ? 1.0 / std::sqrt(total) : 0.0;
+}
+
+TensorTask make_task(const MergePlan& plan, const TensorInfo& info,
+                     const std::vector<double>& fisher_scales) {
+  const Recipe& recipe = plan.recipe;
+  const Method& method = *recipe.method;
+  const double depth = tensor_depth(info.name, plan.config.num_layers);
+  TensorTask task;
+  task.name = info.name;
+  task.num_elements = info.num_elements();
+  task.normalize =
+      recipe.parameter("normalize", method.normalize_default ? 1 : 0, info.name, depth) != 0;
+  task.lambda = recipe.parameter("lambda", 1.0, info.name, depth);
+  if (plan.base) {
+    task.base = source_of(plan.base->file(info.name), info.name, plan.base->dir());
+  }
+  const std::optional<double> default_weight =
+      method.weight_required ? std::nullopt : std::optional<double>(1.0);
+  for (std::size_t m = 0; m < plan.models.size(); ++m) {
+    TensorTask::Input input;
+    input.weights = source_of(plan.models[m].file(info.name), info.name, plan.models[m].dir());
+    input.weight = recipe.model_parameter(m, "weight", default_weight, info.name, depth);
+    input.density =
+        method.has_density ? recipe.model_parameter(m, "density", 1.0, info.name, depth) : 1.0;
+    if (method.needs_statistics) {
+      input.fisher = source_of(plan.statistics[m], info.name, plan.statistics[m].path());
+      input.fisher_scale = fisher_scales[m];
+    }
+    task.inputs.push_back(std::move(input));
+  }
+  return task;
+}
+
+void drop_inputs(const MergePlan& plan, const std::string& tensor) {
+  const auto drop = [&tensor](const SafetensorsFile& file) { file.drop(file.info(tensor)); };
+  if (plan.base) {
+    drop(plan.base->file(tensor));
+  }
+  for (const CheckpointReader& model : plan.models) {
+    drop(model.file(tensor));
+  }
+  for (const SafetensorsFile& statistics : plan.statistics) {
+    drop(statistics);
+  }
+}
+
+double gigabytes(std::uint64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
+
+}  // namespace
+
+std::string MergePlan::describe() const {
+  std::ostringstream out;
+  out.precision(3);
+  out << "merge by " << recipe.method->name << " (" << recipe.method->doc << ")\n";
+  if (base) {
+    out << "  base    " << base->dir().string() << " (" << dtype_name(base->dtype()) << ")\n";
+  }
+  for (std::size_t m = 0; m < models.size(); ++m) {
+    out << "  model   " << models[m].dir().string() << " (" << dtype_name(models[m].dtype()) << ")";
+    if (!statistics.empty()) {
+      out << ", statistics " << statistics[m].path().string();
+    }
+    out << "\n";
+  }
+  out << "  output  " << num_parameters(config) << " parameters in " << dtype_name(out_dtype)
+      << ", " << gigabytes(bytes_written) << " GB\n"
+      << "  reads " << gigabytes(bytes_read) << " GB, needs about " << gigabytes(memory_bytes)
+      << " GB of memory beside mapped files\n";
+  for (const std::string& warning : warnings) {
+    out << "  WARNING " << warning << "\n";
+  }
+  return out.str();
+}
+
+MergePlan plan_merge(Recipe recipe) {
+  MergePlan plan;
+  plan.recipe = std::move(recipe);
+  for (const RecipeModel& model : plan.recipe.models) {
+    plan.models.push_back(CheckpointReader::open(model.path));
+  }
+  if (!plan.recipe.base.empty()) {
+    plan.base = std::make_unique<CheckpointReader>(CheckpointReader::open(plan.recipe.base));
+  }
+  const CheckpointReader& first = plan.base ? *plan.base : plan.models.front();
+  plan.config = first.config();
+  for (const TensorInfo& info : first.tensors()) {
+    plan.bytes_read += plan.base ? info.num_bytes() : 0;
+  }
+  for (const CheckpointReader& model : plan.models) {
+    check_same_architecture(first.config(), model.config(), first.dir().string(),
+                            model.dir().string());
+    for (const TensorInfo& info : model.tensors()) {
+      plan.bytes_read += info.num_bytes();
+    }
+  }
+  if (plan.recipe.out_dtype || plan.recipe.dtype) {
+    plan.out_dtype =
+        parse_dtype(plan.recipe.out_dtype.value_or(plan.recipe.dtype.value_or("")), "dtype");
+  } else {
+    plan.out_dtype = first.dtype();
+  }
+  plan.bytes_written =
+      static_cast<std::uint64_t>(num_parameters(plan.config)) * c10::elementSize(plan.out_dtype);
+  // Where the base has no tokenizer, the first model that has one gives it.
+  plan.companions_from = first.dir();
+  for (const CheckpointReader& model : plan.models) {
+    if (!fs::exists(plan.companions_from / "tokenizer.json")) {
+      plan.companions_from = model.dir();
+    }
+  }
+  if (plan.recipe.method->needs_statistics) {
+    open_statistics(plan);
+  }
+  const auto threads = static_cast<std::uint64_t>(at::get_num_threads());
+  const std::uint64_t per_model = plan.recipe.method->has_density ? 800'000 : 40'000;
+  plan.memory_bytes = 20'000'000 + threads * (plan.models.size() + 5) * per_model;
+  // Parameters are looked up once for every tensor, so that a missing one shows now.
+  const std::vector<double> no_scales(plan.models.size(), 1.0);
+  for (const TensorInfo& info : first.tensors()) {
+    (void)make_task(plan, info, no_scales);
+  }
+  check_lineage(plan);
+  check_tokenizers(plan);
+  return plan;
+}
+
+MergePlan plan_merge(const fs::path& recipe, std::span<const std::string> overrides) {
+  return plan_merge(load_recipe(recipe, overrides));
+}
+
+void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
+  for (const std::string& warning : plan.warnings) {
+    log_warning(warning);
+  }
+  std::vector<double> fisher_scales;
+  for (std::size_t m = 0; m < plan.statistics.size(); ++m) {
+    fisher_scales.push_back(fisher_scale(plan.statistics[m], plan.models[m]));
+  }
+  const WeightFiles files = plan_weight_files(plan.config, plan.out_dtype, plan.shard_bytes);
+  const CheckpointReader& layout = plan.models.front();
+  std::int64_t done = 0;
+  for (std::size_t f = 0; f < files.names.size(); ++f) {
+    SafetensorsWriter writer(dir / files.names[f], files.entries[f], {{"format", "pt"}});
+    for (const SafetensorsWriter::Entry& entry : files.entries[f]) {
+      TensorTask task = make_task(plan, layout.info(entry.name), fisher_scales);
+      task.out = {.dtype = plan.out_dtype,
+                  .label = "tensor '" + entry.name + "'",
+                  .put = [&writer, &entry](std::uint64_t offset, std::span<const std::byte> bytes) {
+                    writer.write_bytes(entry.name, offset, bytes);
+                  }};
+      plan.recipe.method->function(task);
+      drop_inputs(plan, entry.name);
+      done += task.num_elements;
+      progress.update(done);
+    }
+    writer.finish();
+  }
+  if (!files.index_json.empty()) {
+    write_file_atomically(dir / "model.safetensors.index.json", files.index_json);
+  }
+  write_file_atomically(dir / "config.json",
+                        model_config_json(plan.config, dtype_name(plan.out_dtype)));
+  copy_companions(plan.companions_from, dir);
+  progress.finish();
+}
+
+Manifest merge_manifest(const MergePlan& plan) {
+  Manifest out;
+  out.stage = "merge";
+  out.config = plan.recipe.text;
+  out.notes["method"] = plan.recipe.method->name;
+  const auto add = [&out](const char* role, const fs::path& path) {
+    out.inputs.push_back({role, path.string(), path_identity(path)});
+  };
+  double flops_before = 0.0;
+  std::int64_t tokens_before = 0;
+  for (const RecipeModel& model : plan.recipe.models) {
+    add("model", model.path);
+    if (!model.statistics.empty()) {
+      add("statistics", model.statistics);
+    }
+    if (const auto m = read_manifest(model.path)) {
+      out.flops_total += m->flops;
+      out.tokens_total += m->tokens;
+      flops_before = std::max(flops_before, m->flops_total - m->flops);
+      tokens_before = std::max(tokens_before, m->tokens_total - m->tokens);
+      out.flops_sunk = std::max(out.flops_sunk, m->flops_sunk);
+    }
+  }
+  out.flops_total += flops_before;
+  out.tokens_total += tokens_before;
+  if (plan.base) {
+    add("base", plan.recipe.base);
+  }
+  if (!plan.warnings.empty()) {
+    for (std::size_t i = 0; i < plan.warnings.size(); ++i) {
+      out.notes["warning_" + std::to_string(i + 1)] = plan.warnings[i];
+    }
+  }
+  return out;
+}
+
+}  // namespace growmerge::merging

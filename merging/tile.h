@@ -1,0 +1,46 @@
+// Tiles: runs of elements of one tensor, float32 in memory, any floating dtype in the file.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace growmerge::merging {
+
+inline constexpr std::int64_t kTileElements = 8192;  // 32 KiB: all tiles of a task fit in L2
+
+/// One tensor of one mapped file.
+struct TileSource {
+  std::span<const std::byte> bytes;
+  at::ScalarType dtype = at::ScalarType::Float;
+  std::string label;  // "tensor 'x' of 'runs/nl'", for errors
+
+  /// Elements [offset, offset + count) as float32. Errors: kCorrupt naming the label where one is
+  /// NaN or infinite.
+  void load(std::int64_t offset, std::int64_t count, float* out) const;
+};
+
+/// The output tensor's place in the file. write() rounds to nearest even, once.
+struct TileSink {
+  at::ScalarType dtype = at::ScalarType::Float;
+  std::string label;
+  std::function<void(std::uint64_t byte_offset, std::span<const std::byte> bytes)> put;
+
+  /// Errors: kCorrupt where a value is not finite (or becomes so in a narrower dtype); kIo.
+  void write(std::int64_t offset, std::int64_t count, const float* values) const;
+};
+
+/// Calls fn(tile index, first element, count) for every tile of n elements, on all threads.
+/// Exceptions reach the caller.
+void for_each_tile(
+    std::int64_t n,
+    const std::function<void(std::int64_t tile, std::int64_t offset, std::int64_t count)>& fn);
+
+/// A float32 scratch buffer of `rows` tiles for the calling thread, kept between calls.
+[[nodiscard]] float* tile_scratch(std::size_t rows);
+
+}  // namespace growmerge::merging

@@ -1,0 +1,26 @@
+// growmerge_merge_tool RECIPE OUT [key=value ...]: merges into the directory OUT, which it makes.
+#include <filesystem>
+#include <iostream>
+
+#include "core/error.h"
+#include "merging/merge.h"
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::cerr << "usage: growmerge_merge_tool RECIPE OUT [key=value ...]\n";
+    return 2;
+  }
+  try {
+    const std::vector<std::string> overrides(argv + 3, argv + argc);
+    const auto plan = growmerge::merging::plan_merge(argv[1], overrides);
+    std::cout << plan.describe();
+    std::filesystem::create_directories(argv[2]);
+    growmerge::Progress progress("merge", growmerge::num_parameters(plan.config), "parameters",
+                                 false);
+    growmerge::merging::run_merge(plan, argv[2], progress);
+    return 0;
+  } catch (const growmerge::Error& e) {
+    std::cerr << "error: " << e.what() << "\n";
+    return growmerge::exit_code(e.code());
+  }
+}
