@@ -162,6 +162,11 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
       parts.insert(parts.end(), {item.id, item.good, item.bad});
     }
     task->header.data_hash = data_hash(parts);
+    if (config.kind == "blimp" && task->pairs.num_paradigms() != 67 && comm_.is_root()) {
+      log_warning(
+          concat(path.string(), ": ", task->pairs.num_paradigms(),
+                 " paradigms, BLiMP has 67: the mean is not comparable with published ones"));
+    }
     log_info(concat(task->header.name, ": ", task->pairs.items.size(), " pairs, ",
                     task->pairs.num_identical, " of them identical; preset ", config.preset, ": ",
                     rules_text(task->header.rules)));

@@ -5,13 +5,10 @@
 #include <unordered_set>
 
 #include "core/error.h"
-#include "core/log.h"
 #include "eval/table_reader.h"
 
 namespace growmerge::eval {
 namespace {
-
-constexpr std::int64_t kBlimpParadigms = 67;
 
 /// Adds items and refuses ids that are there already.
 class Collector {
@@ -61,10 +58,6 @@ PairTask load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t
   }
   GM_CHECK(!files.empty(), kNotFound, dir.string(), ": no .jsonl files here or in data/");
   std::sort(files.begin(), files.end());
-  if (static_cast<std::int64_t>(files.size()) != kBlimpParadigms) {
-    log_warning(concat(dir.string(), ": ", files.size(), " paradigms, BLiMP has ", kBlimpParadigms,
-                       ": the mean is not comparable with published ones"));
-  }
 
   const std::array<WantedColumn, 5> columns = {{{"sentence_good", true},
                                                 {"sentence_bad", true},

@@ -52,7 +52,7 @@ struct PairTask {
 };
 
 /// Reads one paradigm per .jsonl file of `dir` (or of dir/data), in order of file name; the first
-/// `limit` items of each. Warns unless there are 67. `s-selection` counts as argument_structure, as
+/// `limit` items of each. `s-selection` counts as argument_structure, as
 /// in the paper. Errors: kNotFound, kCorrupt with file:line.
 [[nodiscard]] PairTask load_blimp(const std::filesystem::path& dir,
                                   std::optional<std::int64_t> limit);
