@@ -9,6 +9,7 @@
 
 #include "core/communicator.h"
 #include "core/error.h"
+#include "core/tokenizer.h"
 #include "data/token_shard.h"
 #include "data/utf8.h"
 #include "tests/data/text_fixture.h"
@@ -128,6 +129,59 @@ TEST(Tokenize, ALanguageWithoutTextIsRefused) {
                      })
                 .find("language 'en': its inputs hold no text (1 empty documents)"),
             std::string::npos);
+}
+
+TEST(Tokenize, EosIsWhatTheFilesBesideTheTokenizerName) {
+  const testing::TemporaryDirectory dir;
+  const Tokenizer tokenizer = Tokenizer::parse(
+      R"({"normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+          "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "</s>": 2, "<end>": 3}, "merges": []},
+          "added_tokens": [{"id": 2, "content": "</s>", "special": true, "single_word": false,
+                            "lstrip": false, "rstrip": false, "normalized": false},
+                           {"id": 3, "content": "<end>", "special": true, "single_word": false,
+                            "lstrip": false, "rstrip": false, "normalized": false}]})",
+      "test");
+  const auto path = dir.path() / "tokenizer.json";
+  EXPECT_NE(error_of(ErrorCode::kNotFound, [&] { (void)find_eos_id(tokenizer, path, {}); })
+                .find("give `eos_token`"),
+            std::string::npos);
+  write_text(dir.path() / "config.json", R"({"eos_token_id": [3, 2]})");
+  EXPECT_EQ(find_eos_id(tokenizer, path, {}), 3);
+  write_text(dir.path() / "generation_config.json", R"({"eos_token_id": 2})");
+  EXPECT_EQ(find_eos_id(tokenizer, dir.path(), {}), 2);
+  write_text(dir.path() / "tokenizer_config.json", R"({"eos_token": {"content": "<end>"}})");
+  EXPECT_EQ(find_eos_id(tokenizer, path, {}), 3);
+  EXPECT_EQ(find_eos_id(tokenizer, path, "</s>"), 2);
+  EXPECT_NE(error_of(ErrorCode::kNotFound, [&] { (void)find_eos_id(tokenizer, path, "<x>"); })
+                .find("'<x>' is not in the tokenizer's vocabulary"),
+            std::string::npos);
+  const DocumentEncoder encoder = make_document_encoder(tokenizer, 2);
+  EXPECT_EQ(encoder.bos_id, -1);
+  EXPECT_EQ(encoder.encode("ab"), (std::vector<std::int32_t>{0, 1, 2}));
+}
+
+TEST(Tokenize, StoriesTokenizerGivesBosTokensEos) {
+  GM_REQUIRE_SHARED_DATA(data);
+  const testing::TemporaryDirectory dir;
+  write_text(dir.path() / "a.txt", "Once upon a time");
+  TokenizeConfig config = config_of({{"en", dir.path() / "a.txt"}});
+  config.tokenizer = (data / "models/stories260K").string();
+  const auto comm = make_single_process_communicator();
+  const auto out = made(dir.path() / "out");
+  const TokenizeSummary summary = tokenize(config, out, *comm, 1);
+  EXPECT_EQ(summary.bos_id, 1);
+  EXPECT_EQ(summary.eos_id, 2);
+  const Tokenizer tokenizer = Tokenizer::load(config.tokenizer);
+  const TokenShard shard = TokenShard::open(out / "en.h5");
+  shard.verify();
+  EXPECT_EQ(shard.info().tokenizer_hash, tokenizer.hash());
+  const std::vector<std::int32_t> bare = tokenizer.encode("Once upon a time", false);
+  std::vector<std::int64_t> expected{1};
+  expected.insert(expected.end(), bare.begin(), bare.end());
+  expected.push_back(2);
+  EXPECT_EQ(shard.document(0), expected);
+  EXPECT_EQ(read_text(out / "tokenizer.json"),
+            read_text(data / "models/stories260K/tokenizer.json"));
 }
 
 TEST(Tokenize, ConfigIsChecked) {
