@@ -1,5 +1,6 @@
 // Marks a loop to be compiled for the vector units that machines have, the best one chosen when the
-// program starts. Multiply-adds are not fused, so every machine gives the same bits.
+// program starts. Multiply-adds are fused only where the source says so (__builtin_fmaf), so every
+// machine gives the same bits.
 #pragma once
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)

@@ -1,0 +1,175 @@
+"""Merges of random Llama checkpoints against mergekit, whole recipes from directory to directory.
+
+Linear and task arithmetic must agree to 1 unit in the last place of float32, taken at the magnitude
+of the largest term of the sum (both programs add in float32, where a sum that cancels keeps the
+rounding of its terms). TIES likewise, except entries where some model's |delta| lies exactly at its
+threshold: there "the k largest" is ambiguous and mergekit's choice arbitrary. Each such entry is
+checked to be one, and they may be 3 % at most.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+try:
+    import numpy as np
+    import torch
+    import yaml
+    from safetensors.torch import load_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+    import mergekit  # noqa: F401
+except ImportError as error:
+    print(f"skipped: a peer is missing: {error}")
+    sys.exit(77)
+
+ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
+BUILD = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/dev/bin/growmerge")).parent.parent
+MERGEKIT = Path(sys.executable).parent / "mergekit-yaml"
+TOOL = BUILD / "tests/merging/growmerge_merge_tool"
+NAMES = ["m0", "m1", "m2"]
+
+
+def make_models(root, tied, dtypes):
+    """A base and three models that differ from it by small random steps."""
+    for index, name in enumerate(["base", *NAMES]):
+        torch.manual_seed(100 + index)
+        config = LlamaConfig(
+            vocab_size=1000, hidden_size=64, intermediate_size=96, num_hidden_layers=4,
+            num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied)
+        model = LlamaForCausalLM(config)
+        if name != "base":
+            with torch.no_grad():
+                for parameter, origin in zip(model.parameters(), base.parameters()):
+                    parameter.copy_(origin + 0.005 * torch.randn_like(origin))
+        else:
+            base = model
+            with torch.no_grad():
+                for parameter in base.parameters():
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+        stored = LlamaForCausalLM(config)
+        stored.load_state_dict(model.state_dict())
+        stored.to(dtypes[index]).save_pretrained(root / name)
+
+
+def run(command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def merge_both(root, recipe, label):
+    path = root / f"{label}.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    peer, ours = root / f"{label}-peer", root / f"{label}-ours"
+    run([MERGEKIT, path, peer, "--quiet", "--no-write-model-card", "--no-copy-tokenizer"])
+    run([TOOL, path, ours])
+    model = LlamaForCausalLM.from_pretrained(ours)  # stock Transformers loads it
+    assert model.dtype == torch.float32
+    return load_file(peer / "model.safetensors"), load_file(ours / "model.safetensors")
+
+
+def inputs(root, name):
+    return {k: v.float() for k, v in load_file(root / name / "model.safetensors").items()}
+
+
+def value_at(value, tensor, layers=4):
+    """mergekit's grammar: scalar, gradient over depth, list of {filter, value}."""
+    depth = 0.0
+    if tensor.startswith("model.layers."):
+        depth = int(tensor.split(".")[2]) / (layers - 1)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        for entry in value:
+            if entry.get("filter") in (None, "*") or entry["filter"] in tensor:
+                return value_at(entry["value"], tensor, layers)
+        return None
+    if isinstance(value, list):
+        return float(np.interp(depth * (len(value) - 1), range(len(value)), value))
+    return value
+
+
+def at_threshold(root, recipe, tensor, base):
+    """Entries where some model's |delta| equals its k-th largest."""
+    marked = torch.zeros_like(base, dtype=torch.bool)
+    for entry in recipe["models"]:
+        density = value_at(entry["parameters"].get("density", 1.0), tensor)
+        delta = (inputs(root, Path(entry["model"]).name)[tensor] - base).abs()
+        n = delta.numel()
+        if density < 1:
+            k = max(1, int(density * n))
+            marked |= delta == torch.sort(delta.flatten(), descending=True).values[k - 1]
+    return marked
+
+
+def compare(root, recipe, label):
+    peer, ours = merge_both(root, recipe, label)
+    assert set(peer) - set(ours) <= {"lm_head.weight"}, set(peer) ^ set(ours)
+    base = inputs(root, "base")
+    models = [inputs(root, name) for name in NAMES]
+    ties = recipe["merge_method"] == "ties"
+    worst, equal, excepted, total = 0.0, 0, 0, 0
+    for name, tensor in ours.items():
+        scale = torch.stack([m[name].abs() for m in [base, *models]]).max(dim=0).values
+        scale = torch.maximum(scale, peer[name].abs())
+        ulp = torch.from_numpy(np.spacing(scale.numpy()))
+        off = (tensor.double() - peer[name].double()).abs() / ulp.double()
+        wrong = off > 1.0
+        if ties and wrong.any():
+            marked = at_threshold(root, recipe, name, base[name])
+            assert not (wrong & ~marked).any(), (
+                f"{label}: {name}: {int((wrong & ~marked).sum())} entries differ that are not at a "
+                "threshold")
+            excepted += int(wrong.sum())
+            off[wrong] = 0.0
+        worst = max(worst, float(off.max()))
+        equal += int((tensor == peer[name]).sum())
+        total += tensor.numel()
+    print(f"{label}: max {worst:.2f} ulp, {equal / total:.4%} bit-equal, "
+          f"{excepted / total:.4%} at a threshold")
+    assert worst <= 1.0, f"{label}: {worst} ulp"
+    assert excepted <= 0.03 * total, f"{label}: {excepted} of {total} at a threshold"
+
+
+def models_with(root, parameters):
+    return [{"model": str(root / name), "parameters": p} for name, p in zip(NAMES, parameters)]
+
+
+def recipes(root):
+    gradient = [0.2, 0.9, 0.4]
+    filtered = [{"filter": "self_attn", "value": 0.3}, {"filter": "mlp", "value": [0.1, 0.8]},
+                {"value": 0.6}]
+    weights = [{"weight": 0.5}, {"weight": gradient}, {"weight": filtered}]
+    base = str(root / "base")
+    for normalize in (True, False):
+        yield f"linear-{normalize}", {
+            "merge_method": "linear", "models": models_with(root, weights),
+            "parameters": {"normalize": normalize}, "dtype": "float32"}
+        yield f"task_arithmetic-{normalize}", {
+            "merge_method": "task_arithmetic", "base_model": base,
+            "models": models_with(root, weights),
+            "parameters": {"normalize": normalize, "lambda": 0.7}, "dtype": "float32"}
+        densities = [0.2, [0.9, 0.3], [{"filter": "mlp", "value": 0.45}, {"value": 1.0}]]
+        yield f"ties-{normalize}", {
+            "merge_method": "ties", "base_model": base,
+            "models": models_with(root, [{**w, "density": d} for w, d in zip(weights, densities)]),
+            "parameters": {"normalize": normalize, "lambda": 1.0 if normalize else 0.6},
+            "dtype": "float32"}
+
+
+def main():
+    if not TOOL.exists() or not MERGEKIT.exists():
+        print(f"skipped: needs {TOOL} and {MERGEKIT}")
+        sys.exit(77)
+    bf16, f16, f32 = torch.bfloat16, torch.float16, torch.float32
+    for tied, dtypes in ((True, [bf16] * 4), (False, [f32, bf16, f16, f32])):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            make_models(root, tied, dtypes)
+            for label, recipe in recipes(root):
+                compare(root, recipe, f"{label}-{'tied' if tied else 'untied'}")
+    print("merges equal mergekit's")
+
+
+if __name__ == "__main__":
+    main()
