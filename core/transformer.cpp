@@ -63,7 +63,8 @@ at::Tensor target_log_probs(const ModelConfig& config, const ParamMap& params,
   }
   const std::int64_t asked =
       workspace != nullptr ? workspace->impl().head_chunk_rows : std::int64_t{0};
-  const std::int64_t chunk = asked > 0 ? asked : transformer::automatic_chunk_rows(config, rows);
+  const std::int64_t chunk =
+      asked > 0 ? asked : transformer::automatic_chunk_rows(config, rows, dtype);
   for (std::int64_t begin = 0; begin < rows; begin += chunk) {
     const std::int64_t n = std::min(chunk, rows - begin);
     const at::Tensor logits = head_logits(config, params, hidden_MD.narrow(0, begin, n));
@@ -128,7 +129,7 @@ void Decoder::reset() { impl_->cache.length = 0; }
 std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,
                               at::ScalarType dtype) {
   const transformer::BufferShape shape{
-      num_positions, transformer::automatic_chunk_rows(config, num_positions), true, dtype};
+      num_positions, transformer::automatic_chunk_rows(config, num_positions, dtype), true, dtype};
   const std::int64_t segment = std::min(num_positions, config.max_position_embeddings);
   return transformer::buffer_bytes(config, shape) + segment * config.head_dim * 4 +
          ops::attention_scratch_bytes(segment, config.head_dim, at::get_num_threads(), dtype);

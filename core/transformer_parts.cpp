@@ -21,7 +21,7 @@
 namespace growmerge::transformer {
 namespace {
 
-constexpr std::int64_t kChunkElements = 256 * 49152;
+constexpr std::int64_t kChunkBytes = 256 * 49152 * 4;
 
 struct Slot {
   at::Tensor* tensor;
@@ -129,9 +129,11 @@ ModelParams model_params(const ModelConfig& c, const ParamMap& params, at::Scala
   return out;
 }
 
-std::int64_t automatic_chunk_rows(const ModelConfig& config, std::int64_t num_positions) {
-  const std::int64_t rows = std::clamp<std::int64_t>(
-      kChunkElements / std::max<std::int64_t>(1, config.vocab_size), 128, 4096);
+std::int64_t automatic_chunk_rows(const ModelConfig& config, std::int64_t num_positions,
+                                  at::ScalarType dtype) {
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+  const std::int64_t row = std::max<std::int64_t>(1, config.vocab_size * element);
+  const std::int64_t rows = std::clamp<std::int64_t>(kChunkBytes / row, 128, 4096);
   return std::min(rows, std::max<std::int64_t>(1, num_positions));
 }
 

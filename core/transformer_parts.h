@@ -63,9 +63,9 @@ struct BufferShape {
   bool operator==(const BufferShape&) const = default;
 };
 
-/// Rows of a head chunk: about 50 MB of float32 logits, at least 128, at most 4096 rows.
+/// Rows of a head chunk: about 50 MB of logits, at least 128, at most 4096 rows.
 [[nodiscard]] std::int64_t automatic_chunk_rows(const ModelConfig& config,
-                                                std::int64_t num_positions);
+                                                std::int64_t num_positions, at::ScalarType dtype);
 [[nodiscard]] Buffers make_buffers(const ModelConfig& config, const BufferShape& shape);
 [[nodiscard]] std::int64_t buffer_bytes(const ModelConfig& config, const BufferShape& shape);
 

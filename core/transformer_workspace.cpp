@@ -35,7 +35,7 @@ transformer::Buffers& Workspace::Impl::buffers(const ModelConfig& config,
   std::int64_t rows = 0;
   if (head_rows > 0) {
     rows = head_chunk_rows > 0 ? std::min(head_chunk_rows, head_rows)
-                               : transformer::automatic_chunk_rows(config, head_rows);
+                               : transformer::automatic_chunk_rows(config, head_rows, dtype);
   }
   const transformer::BufferShape wanted{num_positions, rows, is_training, dtype};
   if (!(held == wanted)) {

@@ -1,4 +1,6 @@
-#include "core/ops/kernels/kernels.h"
+#include "core/ops/kernel_set.h"
+
+#include <vector>
 
 namespace growmerge::ops {
 namespace {
@@ -11,32 +13,51 @@ namespace {
   name::fill_attention(set); \
   name::fill_cross_entropy(set);
 
-KernelSet choose() {
-  KernelSet set;
 #if defined(__x86_64__)
+bool has_avx512() {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-      __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-      __builtin_cpu_supports("avx512cd") != 0) {
-    GM_FILL(avx512)
-    return set;
+  return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+         __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+         __builtin_cpu_supports("avx512cd") != 0;
+}
+
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+         __builtin_cpu_supports("bmi2") != 0;
+}
+#endif
+
+std::vector<KernelSet> make_sets() {
+  std::vector<KernelSet> sets;
+  const auto add = [&](auto fill) {
+    KernelSet set;
+    fill(set);
+    sets.push_back(set);
+  };
+  add([](KernelSet& set) { GM_FILL(baseline) });
+#if defined(__x86_64__)
+  if (has_avx2()) {
+    add([](KernelSet& set) { GM_FILL(avx2) });
   }
-  if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
-      __builtin_cpu_supports("bmi2") != 0) {
-    GM_FILL(avx2)
-    return set;
+  if (has_avx512()) {
+    add([](KernelSet& set) { GM_FILL(avx512) });
   }
 #endif
-  GM_FILL(baseline)
-  return set;
+  return sets;
 }
 
 #undef GM_FILL
 
 }  // namespace
 
+const std::vector<KernelSet>& available_kernel_sets() {
+  static const std::vector<KernelSet> sets = make_sets();
+  return sets;
+}
+
 const KernelSet& kernel_set() {
-  static const KernelSet set = choose();
+  static const KernelSet set = available_kernel_sets().back();
   return set;
 }
 

@@ -1,12 +1,14 @@
 // Steps of training on random tokens, on request, for train_step_benchmark.py:
 //   train_step_benchmark CONFIG.json ROWS TOKENS float32|bfloat16
 // Each line read from stdin is a number of steps to make; each line written is a JSON object with
-// seconds per step (forward, backward, AdamW), the last loss and the peak resident set so far.
+// seconds and processor seconds per step (forward, backward, AdamW), the last loss and the peak
+// resident set so far.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 
@@ -32,6 +34,10 @@ Batch random_batch(const ModelConfig& config, std::int64_t rows, std::int64_t to
   return batch;
 }
 
+double processor_seconds() {
+  return static_cast<double>(std::clock()) / static_cast<double>(CLOCKS_PER_SEC);
+}
+
 std::int64_t peak_resident_kb() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
@@ -54,21 +60,25 @@ void run(const std::string& config_path, std::int64_t rows, std::int64_t tokens,
   Workspace workspace;
   for (int count = 0; std::cin >> count;) {
     double loss = 0.0;
+    const double processor_start = processor_seconds();
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < count; ++i) {
       for (const auto& [name, grad] : grads) {
         grad.zero_();
       }
       const double scale = 1.0 / static_cast<double>(batch.num_positions());
-      loss = scale *
-             loss_and_gradients(config, compute, batch, scale, grads, {}, &workspace).loss_sum;
+      loss =
+          scale * loss_and_gradients(config, compute, batch, scale, grads, {}, &workspace).loss_sum;
       adamw_step_(master, grads, state, 1e-4, 1.0, optimizer,
                   dtype == at::ScalarType::Float ? ParamMap() : compute);
     }
+    const double used = processor_seconds() - processor_start;
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    std::printf("{\"seconds\": %.6f, \"loss\": %.5f, \"peak_mb\": %.1f, \"said_mb\": %.1f}\n",
-                took.count() / count, loss, static_cast<double>(peak_resident_kb()) / 1024.0,
-                static_cast<double>(activation_bytes(config, rows * tokens, dtype)) / 1e6);
+    std::printf(
+        "{\"seconds\": %.6f, \"processor\": %.6f, \"loss\": %.5f, \"peak_mb\": %.1f, \"said_mb\": "
+        "%.1f}\n",
+        took.count() / count, used / count, loss, static_cast<double>(peak_resident_kb()) / 1024.0,
+        static_cast<double>(activation_bytes(config, rows * tokens, dtype)) / 1e6);
     std::fflush(stdout);
   }
 }

@@ -1,0 +1,196 @@
+// Attention and cross-entropy against their definitions in float64.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/one_hot.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/batch_source.h"
+#include "core/ops/attention.h"
+#include "core/ops/cross_entropy.h"
+#include "core/ops/kernel_set.h"
+
+namespace growmerge::ops {
+namespace {
+
+constexpr at::ScalarType kF64 = at::ScalarType::Double;
+
+double max_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(kF64) - b.to(kF64)).abs().max().item<double>();
+}
+
+struct Inputs {
+  AttentionShape shape;
+  std::vector<std::int32_t> starts;
+  at::Tensor q, k, v;
+};
+
+Inputs random_inputs(std::int64_t kv_heads, std::int64_t head_dim) {
+  Inputs in;
+  in.shape = {4, kv_heads, head_dim};
+  in.starts = {0, 64, 65, 140, 271};
+  in.q = at::randn({271, 4 * head_dim}, kF64);
+  in.k = at::randn({271, kv_heads * head_dim}, kF64);
+  in.v = at::randn({271, kv_heads * head_dim}, kF64);
+  return in;
+}
+
+/// One query at a time, from the definition.
+at::Tensor reference_attention(const Inputs& in) {
+  const std::int64_t h = in.shape.head_dim;
+  const std::int64_t group = in.shape.num_heads / in.shape.num_kv_heads;
+  const at::Tensor q = in.q.to(kF64);
+  const at::Tensor k = in.k.to(kF64);
+  const at::Tensor v = in.v.to(kF64);
+  const at::Tensor out = at::zeros(q.sizes(), kF64);
+  for (std::size_t s = 0; s + 1 < in.starts.size(); ++s) {
+    for (std::int64_t i = in.starts[s]; i < in.starts[s + 1]; ++i) {
+      const std::int64_t keys = i - in.starts[s] + 1;
+      for (std::int64_t head = 0; head < in.shape.num_heads; ++head) {
+        const std::int64_t at = head / group * h;
+        const at::Tensor kh = k.narrow(0, in.starts[s], keys).narrow(1, at, h);
+        const at::Tensor vh = v.narrow(0, in.starts[s], keys).narrow(1, at, h);
+        const at::Tensor scores = kh.mv(q[i].narrow(0, head * h, h)) / std::sqrt(double(h));
+        out[i].narrow(0, head * h, h).copy_(vh.t().mv(at::softmax(scores, 0)));
+      }
+    }
+  }
+  return out;
+}
+
+TEST(Attention, EqualsTheDefinition) {
+  for (const std::int64_t kv_heads : {4, 2, 1}) {
+    for (const std::int64_t head_dim : {2, 8, 22, 32, 48}) {
+      const Inputs exact = random_inputs(kv_heads, head_dim);
+      for (const auto& [dtype, bound] :
+           {std::pair(kF64, 1e-13), std::pair(at::ScalarType::Float, 5e-6),
+            std::pair(at::ScalarType::BFloat16, 2e-2)}) {
+        Inputs in = exact;
+        in.q = exact.q.to(dtype);
+        in.k = exact.k.to(dtype);
+        in.v = exact.v.to(dtype);
+        const at::Tensor out = at::empty(in.q.sizes(), dtype);
+        attention_forward(in.shape, in.starts, in.q, in.k, in.v, out, at::Tensor());
+        EXPECT_LE(max_difference(out, reference_attention(in)), bound)
+            << kv_heads << " key-value heads of " << head_dim;
+      }
+    }
+  }
+}
+
+TEST(Attention, GradientsEqualFiniteDifferences) {
+  for (const std::int64_t kv_heads : {4, 2, 1}) {
+    const Inputs in = random_inputs(kv_heads, 6);
+    const at::Tensor weight = at::randn(in.q.sizes(), kF64);
+    const at::Tensor out = at::empty(in.q.sizes(), kF64);
+    const at::Tensor lse = at::empty({4, 271}, kF64);
+    const auto objective = [&] {
+      attention_forward(in.shape, in.starts, in.q, in.k, in.v, out, lse);
+      return (out * weight).sum().item<double>();
+    };
+    (void)objective();
+    const at::Tensor dq = at::empty(in.q.sizes(), kF64);
+    const at::Tensor dk = at::empty(in.k.sizes(), kF64);
+    const at::Tensor dv = at::empty(in.k.sizes(), kF64);
+    attention_backward(in.shape, in.starts, in.q, in.k, in.v, out, lse, weight, dq, dk, dv);
+    for (const auto& [x, gradient] :
+         {std::pair(in.q, dq), std::pair(in.k, dk), std::pair(in.v, dv)}) {
+      const at::Tensor direction = at::randn(x.sizes(), kF64);
+      const at::Tensor original = x.clone();
+      x.add_(direction, 1e-6);
+      const double above = objective();
+      x.copy_(original).sub_(direction, 1e-6);
+      const double below = objective();
+      x.copy_(original);
+      const double numeric = (above - below) / 2e-6;
+      EXPECT_NEAR((gradient * direction).sum().item<double>(), numeric,
+                  1e-6 * (1.0 + std::abs(numeric)));
+    }
+    // The gradients may be written over q, k and v.
+    const at::Tensor q = in.q.clone();
+    const at::Tensor k = in.k.clone();
+    const at::Tensor v = in.v.clone();
+    (void)objective();
+    attention_backward(in.shape, in.starts, q, k, v, out, lse, weight, q, k, v);
+    EXPECT_TRUE(at::equal(q, dq) && at::equal(k, dk) && at::equal(v, dv));
+  }
+}
+
+TEST(CrossEntropy, LossAndGradientEqualTheDefinition) {
+  const std::int64_t v = 3001;
+  const at::Tensor exact = at::randn({9, v}, kF64) * 4.0;
+  exact[3][17] = 90.0;  // a certain one
+  const at::Tensor targets = at::randint(v, {9}, at::ScalarType::Long);
+  targets[3] = 17;
+  targets[5] = Batch::kIgnoredTarget;
+  for (const auto& [dtype, bound] : {std::pair(kF64, 1e-13), std::pair(at::ScalarType::Float, 2e-6),
+                                     std::pair(at::ScalarType::BFloat16, 1e-2)}) {
+    const at::Tensor logits = exact.to(dtype);
+    const at::Tensor wide = logits.to(kF64);
+    const at::ScalarType acc = dtype == kF64 ? kF64 : at::ScalarType::Float;
+    const at::Tensor log_p = at::log_softmax(wide, 1);
+    const at::Tensor picked =
+        log_p.gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1) * (targets >= 0).to(kF64);
+    const at::Tensor lp = at::empty({9}, acc);
+    const at::Tensor greedy = at::empty({9}, at::ScalarType::Bool);
+    log_probs(logits, targets, lp, greedy);
+    // Only the float32 arithmetic counts here, whatever the logits' dtype.
+    EXPECT_LE(max_difference(lp, picked), dtype == kF64 ? 1e-12 : 1e-5);
+    EXPECT_TRUE(at::equal(greedy, wide.argmax(1) == targets));
+    const at::Tensor nll = at::empty({9}, acc);
+    const at::Tensor inverse = at::empty({9}, acc);
+    cross_entropy_(logits, targets, nll, inverse);
+    EXPECT_LE(max_difference(nll, -picked), dtype == kF64 ? 1e-12 : 1e-5);
+    const at::Tensor expected = (log_p.exp() - at::one_hot(targets.clamp_min(0), v).to(kF64)) *
+                                (targets >= 0).to(kF64).unsqueeze(1);
+    EXPECT_LE(max_difference(logits.to(kF64) * inverse.to(kF64).unsqueeze(1), expected), bound);
+  }
+}
+
+TEST(CrossEntropy, NanIsNotHidden) {
+  const at::Tensor logits = at::zeros({1, 40}, at::ScalarType::Float);
+  logits[0][33] = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor targets = at::zeros({1}, at::ScalarType::Long);
+  const at::Tensor out = at::empty({1}, at::ScalarType::Float);
+  log_probs(logits, targets, out, at::Tensor());
+  EXPECT_TRUE(std::isnan(out.item<float>()));
+}
+
+// exp() of every kernel set through the softmax: two ulp over the whole range.
+TEST(CrossEntropy, ExponentialsAreWithinTwoUlp) {
+  for (const KernelSet& set : available_kernel_sets()) {
+    std::vector<float> logits;
+    for (int i = 0; i <= 87000; ++i) {
+      logits.push_back(-static_cast<float>(i) / 1000.0F);
+    }
+    const std::vector<float> given = logits;
+    float nll = 0.0F;
+    (void)set.f32.cross_entropy_row(static_cast<Index>(logits.size()), logits.data(), 0, &nll);
+    for (std::size_t i = 1; i < logits.size(); ++i) {
+      const double expected = std::exp(static_cast<double>(given[i]));
+      const float ulp =
+          std::nextafter(static_cast<float>(expected), 1e30F) - static_cast<float>(expected);
+      ASSERT_LE(std::abs(logits[i] - expected), 2.0 * ulp) << set.isa << " at " << given[i];
+    }
+  }
+}
+
+TEST(CrossEntropy, ScaleRowsMultipliesEachRow) {
+  const at::Tensor x = at::randn({5, 33}, at::ScalarType::Float);
+  const at::Tensor scale = at::randn({5}, at::ScalarType::Float);
+  const at::Tensor expected = x * scale.unsqueeze(1);
+  scale_rows(x, scale, x);
+  EXPECT_TRUE(at::equal(x, expected));
+}
+
+}  // namespace
+}  // namespace growmerge::ops
