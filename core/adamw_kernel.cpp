@@ -1,13 +1,6 @@
 #include "core/adamw_kernel.h"
 
-#include <array>
-#include <cstddef>
-#include <cstring>
-
-// Vector code for the loops below without -O3 for the whole project. Contraction is off so that
-// every instruction set gives the same bits; sqrt need not set errno.
-#pragma GCC optimize("O3", "fp-contract=off", "no-math-errno", "no-trapping-math")
-
+// Compiled with options of its own (core/CMakeLists.txt): -O3, no contraction, no errno.
 namespace growmerge::adamw {
 namespace {
 
