@@ -1,0 +1,249 @@
+#include "upscaling/certificate.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "core/safetensors.h"
+#include "core/transformer.h"
+
+namespace growmerge::upscaling {
+namespace {
+
+constexpr std::array<at::ScalarType, 3> kPrecisions = {
+    at::ScalarType::Double, at::ScalarType::Float, at::ScalarType::BFloat16};
+constexpr std::array<double, 3> kLossFloor = {1e-10, 1e-6, 2e-3};
+
+// Logits [T, V] of one sequence in float64, computed in the parameters' dtype.
+at::Tensor sequence_logits(const Model& model, const std::vector<std::int64_t>& sequence) {
+  const at::Tensor tokens =
+      at::from_blob(const_cast<std::int64_t*>(sequence.data()),
+                    {static_cast<std::int64_t>(sequence.size())}, at::ScalarType::Long)
+          .clone();
+  const std::array<std::int32_t, 2> segment = {0, static_cast<std::int32_t>(sequence.size())};
+  const at::Tensor hidden = hidden_states(model.config, model.params, tokens, segment);
+  return head_logits(model.config, model.params, hidden).to(at::ScalarType::Double).contiguous();
+}
+
+// Sum of NLL of a sequence's next tokens, float64.
+double next_token_nll(const at::Tensor& logits_TV, const std::vector<std::int64_t>& sequence) {
+  const std::int64_t vocab = logits_TV.size(1);
+  double sum = 0.0;
+  for (std::size_t t = 0; t + 1 < sequence.size(); ++t) {
+    const double* row = logits_TV.const_data_ptr<double>() + static_cast<std::int64_t>(t) * vocab;
+    const double peak = *std::max_element(row, row + vocab);
+    double total = 0.0;
+    for (std::int64_t i = 0; i < vocab; ++i) {
+      total += std::exp(row[i] - peak);
+    }
+    sum += peak + std::log(total) - row[sequence[t + 1]];
+  }
+  return sum;
+}
+
+// NaN where either side is not finite.
+double max_difference(const at::Tensor& a, const at::Tensor& b) {
+  const double* x = a.const_data_ptr<double>();
+  const double* y = b.const_data_ptr<double>();
+  double worst = 0.0;
+  for (std::int64_t i = 0; i < a.numel(); ++i) {
+    const double difference = std::abs(x[i] - y[i]);
+    if (!std::isfinite(difference)) {
+      return std::nan("");
+    }
+    worst = std::max(worst, difference);
+  }
+  return worst;
+}
+
+double sum_of_squares(const at::Tensor& a) {
+  const double* x = a.const_data_ptr<double>();
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < a.numel(); ++i) {
+    sum += x[i] * x[i];
+  }
+  return sum;
+}
+
+double larger(double a, double b) {
+  return std::isnan(a) || std::isnan(b) ? std::nan("") : std::max(a, b);
+}
+
+// What is measured of the pair in each precision, before tolerances.
+struct Measured {
+  std::array<double, 3> difference = {};    // grown against source
+  std::array<double, 3> source_error = {};  // source against the next higher precision
+  std::array<double, 3> source_nll = {};
+  std::array<double, 3> grown_nll = {};
+  double logit_squares = 0.0;
+  std::int64_t num_logits = 0;
+  std::int64_t num_targets = 0;
+};
+
+Measured measure(const Model& source, const Model& grown, const TokenSequences& sequences) {
+  Measured out;
+  std::vector<at::Tensor> higher(sequences.size());  // the source's logits, one precision up
+  for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
+    const Model a{source.config, source.params.to(kPrecisions[p])};
+    const Model b{grown.config, grown.params.to(kPrecisions[p])};
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      const at::Tensor x = sequence_logits(a, sequences[s]);
+      const at::Tensor y = sequence_logits(b, sequences[s]);
+      out.difference[p] = larger(out.difference[p], max_difference(x, y));
+      out.source_nll[p] += next_token_nll(x, sequences[s]);
+      out.grown_nll[p] += next_token_nll(y, sequences[s]);
+      if (p == 0) {
+        out.logit_squares += sum_of_squares(x);
+        out.num_logits += x.numel();
+        out.num_targets += static_cast<std::int64_t>(sequences[s].size()) - 1;
+      } else {
+        out.source_error[p] = larger(out.source_error[p], max_difference(x, higher[s]));
+      }
+      higher[s] = x;
+    }
+  }
+  for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
+    out.source_nll[p] /= static_cast<double>(out.num_targets);
+    out.grown_nll[p] /= static_cast<double>(out.num_targets);
+  }
+  return out;
+}
+
+void check_sequences(const Model& source, const Model& grown, const TokenSequences& sequences) {
+  GM_CHECK(source.config.vocab_size == grown.config.vocab_size, kMismatch,
+           "growth certificate: the source has ", source.config.vocab_size,
+           " tokens in its vocabulary, the grown model ", grown.config.vocab_size);
+  GM_CHECK(!sequences.empty(), kInvalidArgument, "growth certificate: no token sequence to run on");
+  for (const std::vector<std::int64_t>& sequence : sequences) {
+    GM_CHECK(sequence.size() >= 2, kInvalidArgument,
+             "growth certificate: a sequence needs at least 2 tokens, got ", sequence.size());
+    for (const std::int64_t token : sequence) {
+      GM_CHECK(token >= 0 && token < source.config.vocab_size, kMismatch,
+               "growth certificate: token id ", token, " is outside the vocabulary of ",
+               source.config.vocab_size);
+    }
+  }
+}
+
+at::ScalarType written_dtype(const ParamMap& params) {
+  for (const auto& [name, tensor] : params) {
+    if (tensor.dim() == 2) {
+      return tensor.scalar_type();
+    }
+  }
+  return at::ScalarType::Float;
+}
+
+}  // namespace
+
+void CertificateConfig::validate() const {
+  GM_CHECK(num_sequences >= 1, kInvalidArgument,
+           "certificate: num_sequences must be at least 1, got ", num_sequences);
+  GM_CHECK(sequence_tokens >= 2, kInvalidArgument,
+           "certificate: sequence_tokens must be at least 2, got ", sequence_tokens);
+  for (const double tolerance : {f64_tolerance, f32_tolerance, f32_factor, bf16_factor}) {
+    GM_CHECK(std::isfinite(tolerance) && tolerance >= 0.0, kInvalidArgument,
+             "certificate: tolerances must be finite and not negative, got ", tolerance);
+  }
+}
+
+bool Certificate::passed() const {
+  return !checks.empty() &&
+         std::all_of(checks.begin(), checks.end(), [](const auto& c) { return c.passed; });
+}
+
+std::string Certificate::failure() const {
+  for (const PrecisionCheck& check : checks) {
+    if (!check.passed) {
+      return concat("in ", check.arithmetic, " the logits differ by up to ", check.logit_difference,
+                    " (allowed ", check.logit_tolerance, ", their rms is ", logit_rms,
+                    ") and the mean NLL is ", check.grown_loss, " instead of ", check.source_loss,
+                    " (allowed difference ", check.loss_tolerance, ")");
+    }
+  }
+  return "";
+}
+
+std::string Certificate::json() const {
+  nlohmann::ordered_json out;
+  out["format_version"] = kVersion;
+  out["passed"] = passed();
+  out["written_dtype"] = written_dtype;
+  out["num_sequences"] = num_sequences;
+  out["num_tokens"] = num_tokens;
+  out["logit_rms"] = logit_rms;
+  for (const PrecisionCheck& check : checks) {
+    out["checks"].push_back({{"arithmetic", check.arithmetic},
+                             {"passed", check.passed},
+                             {"logit_difference", check.logit_difference},
+                             {"logit_tolerance", check.logit_tolerance},
+                             {"source_error", check.source_error},
+                             {"source_loss", check.source_loss},
+                             {"grown_loss", check.grown_loss},
+                             {"loss_tolerance", check.loss_tolerance}});
+  }
+  return out.dump(2) + "\n";
+}
+
+TokenSequences random_sequences(const CertificateConfig& config, std::int64_t vocab_size) {
+  config.validate();
+  const Philox random(static_cast<std::uint64_t>(config.seed), stream_id("certificate-tokens"));
+  TokenSequences out(static_cast<std::size_t>(config.num_sequences));
+  std::uint64_t position = 0;
+  for (std::vector<std::int64_t>& sequence : out) {
+    for (std::int64_t i = 0; i < config.sequence_tokens; ++i) {
+      sequence.push_back(static_cast<std::int64_t>(
+          random.below(position++, static_cast<std::uint64_t>(vocab_size))));
+    }
+  }
+  return out;
+}
+
+Certificate certify_growth(const Model& source, const Model& grown, const CertificateConfig& config,
+                           const TokenSequences& sequences) {
+  config.validate();
+  check_sequences(source, grown, sequences);
+  const Measured measured = measure(source, grown, sequences);
+  Certificate out;
+  const at::ScalarType dtype = written_dtype(grown.params);
+  out.written_dtype = dtype_name(dtype);
+  out.num_sequences = static_cast<std::int64_t>(sequences.size());
+  out.num_tokens = measured.num_targets + out.num_sequences;
+  out.logit_rms = std::sqrt(measured.logit_squares / static_cast<double>(measured.num_logits));
+  const std::array<double, 3> tolerance = {
+      config.f64_tolerance * out.logit_rms,
+      std::max(config.f32_factor * measured.source_error[1], config.f32_tolerance * out.logit_rms),
+      config.bf16_factor * measured.source_error[2]};
+  const std::array<double, 3> factor = {0.0, config.f32_factor, config.bf16_factor};
+  std::size_t coarsest = 0;  // the precision that the grown weights were rounded to
+  while (coarsest + 1 < kPrecisions.size() && kPrecisions[coarsest] != dtype) {
+    ++coarsest;
+  }
+  for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
+    const std::size_t allowed = std::max(p, coarsest);
+    double loss_error = 0.0;
+    if (allowed > 0) {
+      loss_error = std::abs(measured.source_nll[allowed] - measured.source_nll[allowed - 1]);
+    }
+    PrecisionCheck check;
+    check.arithmetic = dtype_name(kPrecisions[p]);
+    check.logit_difference = measured.difference[p];
+    check.logit_tolerance = tolerance[allowed];
+    check.source_error = measured.source_error[p];
+    check.source_loss = measured.source_nll[p];
+    check.grown_loss = measured.grown_nll[p];
+    check.loss_tolerance = std::max(kLossFloor[allowed], factor[allowed] * loss_error);
+    check.passed = check.logit_difference <= check.logit_tolerance &&
+                   std::abs(check.grown_loss - check.source_loss) <= check.loss_tolerance;
+    out.checks.push_back(check);
+  }
+  return out;
+}
+
+}  // namespace growmerge::upscaling
