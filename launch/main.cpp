@@ -1,8 +1,3 @@
-#include <cstdio>
+#include "launch/cli.h"
 
-#include "core/error.h"
-
-int main() {
-  std::puts("growmerge");
-  return 0;
-}
+int main(int argc, char** argv) { return growmerge::launch::run_command_line(argc, argv); }

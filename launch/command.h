@@ -1,0 +1,121 @@
+// What a command is: one row of the static table in cli.cpp.
+//
+// Most commands are stages: functions of (input paths, resolved config, seed) that write one new
+// directory. A stage gives three functions over its config (plan, estimate, work); stage_driver.h
+// does everything else (skip, NAME.tmp, manifest, dry run), the same for all of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/communicator.h"
+#include "core/config.h"
+#include "core/manifest.h"
+#include "core/yaml.h"
+
+namespace growmerge::launch {
+
+/// What a person typed behind `growmerge COMMAND`.
+struct CommandLine {
+  std::string command;
+  std::vector<std::string> paths;
+  std::string config_path;
+  std::string out;
+  std::vector<std::string> overrides;  // "key=value"
+  bool dry_run = false;
+  bool print_config = false;
+  bool verify = false;  // inspect alone
+};
+
+/// Something a stage reads. Its identity is that of `path`, or of the files that `list_files` names
+/// where a path is a pattern or a folder that is read in part (called only when they must exist).
+struct StageInput {
+  std::string role;
+  std::string path;
+  std::function<std::vector<std::filesystem::path>()> list_files = nullptr;
+};
+
+/// What is known of a stage before it runs. Nothing that is named here needs to exist yet.
+struct StagePlan {
+  std::string stage;   // Manifest::stage
+  std::string config;  // resolved, as YAML
+  std::vector<StageInput> inputs;
+  std::uint64_t seed = 0;
+  bool resumable = false;  // NAME.tmp is kept and continued
+  int max_ranks = 0;       // 0: any number
+};
+
+/// A stage while it runs.
+struct StageRun {
+  Communicator& comm;
+  std::filesystem::path dir;  // NAME.tmp
+  /// Collects flops, tokens and notes; only rank 0's counts.
+  Manifest manifest;
+  bool show_progress = false;
+};
+
+struct StageFunctions {
+  /// Loads and checks the config. Errors: kInvalidArgument with file:line.
+  std::function<StagePlan(const YamlNode& config)> plan;
+  /// For --dry-run: lines about what is read, written, needed and what it costs. Inputs exist.
+  std::function<std::string(const YamlNode& config, int ranks)> estimate;
+  /// Collective over run.comm.
+  std::function<void(const YamlNode& config, StageRun& run)> work;
+};
+
+struct Command {
+  const char* name = "";
+  const char* doc = "";      // one line
+  const char* usage = "";    // what PATH... are
+  const char* details = "";  // shown by --help behind the usage
+  /// Config of the command; empty where it has none.
+  std::function<void(FieldVisitor&)> describe;
+  /// Puts PATH... into the config; null where the command takes no paths as config.
+  std::function<void(const std::vector<std::string>& paths, YamlNode& config)> place_paths;
+  StageFunctions stage;  // empty where the command is no stage
+  /// A stage that also works without --out, by printing.
+  std::function<void(const YamlNode& config, Communicator& comm)> prints_without_out;
+  /// For commands that are no stage, which read their command line themselves and are always one
+  /// plain process. Returns the exit code.
+  std::function<int(const CommandLine& line)> run;
+
+  [[nodiscard]] bool is_stage() const { return static_cast<bool>(stage.work); }
+};
+
+/// A command of a config struct: Plan(config), Estimate(config, ranks), Work(config, run).
+template <class Config, class Plan, class Estimate, class Work>
+void set_stage(Command& command, Plan plan, Estimate estimate, Work work) {
+  command.describe = [](FieldVisitor& v) {
+    Config config;
+    config.describe(v);
+  };
+  command.stage.plan = [plan](const YamlNode& node) {
+    const Config config = config_from_yaml<Config>(node);
+    StagePlan out = plan(config);
+    out.config = dump_config(config);
+    return out;
+  };
+  command.stage.estimate = [estimate](const YamlNode& node, int ranks) {
+    return std::string(estimate(config_from_yaml<Config>(node), ranks));
+  };
+  command.stage.work = [work](const YamlNode& node, StageRun& run) {
+    work(config_from_yaml<Config>(node), run);
+  };
+}
+
+/// All commands, in the order in which --help shows them.
+[[nodiscard]] const std::vector<Command>& commands();
+/// Errors: kInvalidArgument naming the nearest command.
+[[nodiscard]] const Command& find_command(const std::string& name);
+
+/// The config of a command line: file, then paths, then overrides. `run` keeps its overrides, and
+/// `merge` reads the recipe as it is.
+[[nodiscard]] YamlNode load_command_config(const Command& command, const CommandLine& line);
+
+/// Sets root[key], replacing what is there.
+void set_scalar(YamlNode& root, const std::string& key, const std::string& value);
+
+}  // namespace growmerge::launch

@@ -1,0 +1,164 @@
+// growmerge eval: checkpoints x tasks -> results, on all ranks.
+#include "eval/evaluate.h"
+
+#include <set>
+
+#include "core/checkpoint.h"
+#include "core/error.h"
+#include "core/flops.h"
+#include "core/log.h"
+#include "core/tokenizer.h"
+#include "data/document_reader.h"
+#include "launch/commands/commands.h"
+#include "launch/lineage.h"
+#include "launch/stage_driver.h"
+
+namespace growmerge::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct EvalModel {
+  std::string name;
+  std::string path;
+
+  void describe(FieldVisitor& v) {
+    v("name", name, "", "what the model is called in tables; default: its directory's name");
+    v("path", path, "", "checkpoint");
+  }
+  [[nodiscard]] std::string full_name() const {
+    const fs::path clean =
+        fs::path(path).has_filename() ? fs::path(path) : fs::path(path).parent_path();
+    return name.empty() ? clean.filename().string() : name;
+  }
+};
+
+struct EvalCommandConfig {
+  std::vector<EvalModel> models;
+  eval::EvalConfig eval;
+
+  void describe(FieldVisitor& v) {
+    v("models", models, "", "what is evaluated; each gets a directory of its own");
+    eval.describe(v);
+  }
+  void validate() const {
+    GM_CHECK(!models.empty(), kInvalidArgument,
+             "eval: no model: give paths, or `models` in the config");
+    std::set<std::string> names;
+    for (const EvalModel& model : models) {
+      GM_CHECK(!model.path.empty(), kInvalidArgument, "eval: a model has no path");
+      const std::string name = model.full_name();
+      GM_CHECK(names.insert(name).second, kInvalidArgument, "eval: two models are called '", name,
+               "': give each a name of its own");
+      GM_CHECK(name.find('/') == std::string::npos && name.front() != '.', kInvalidArgument,
+               "eval: '", name, "' cannot name a model: it becomes a directory");
+    }
+    GM_CHECK(!eval.tasks.empty(), kInvalidArgument, "eval: no tasks");
+    eval.validate();
+  }
+};
+
+StagePlan plan(const EvalCommandConfig& config) {
+  StagePlan out;
+  out.stage = "eval";
+  out.seed = static_cast<std::uint64_t>(config.eval.seed);
+  for (const EvalModel& model : config.models) {
+    out.inputs.push_back({"model " + model.full_name(), model.path});
+  }
+  for (const eval::TaskConfig& task : config.eval.tasks) {
+    for (std::size_t i = 0; i < task.path.size(); ++i) {
+      StageInput input{concat("task ", task.full_name(), " ", i), task.path[i]};
+      if (task.kind == "bpb") {
+        input.list_files = [path = task.path[i]] { return data::expand_input(path); };
+      }
+      out.inputs.push_back(std::move(input));
+    }
+  }
+  return out;
+}
+
+/// Documents of a bpb task: its text files.
+std::vector<eval::Document> load_documents(const eval::TaskConfig& task) {
+  std::vector<eval::Document> out;
+  for (const std::string& path : task.path) {
+    data::TextInput input;
+    input.path = path;
+    input.language = task.language;
+    data::DocumentReader reader(input);
+    while (auto document = reader.next()) {
+      out.push_back({std::move(document->id), std::move(document->text)});
+    }
+  }
+  return out;
+}
+
+std::string estimate(const EvalCommandConfig& config, int ranks) {
+  std::string text = eval::describe_tasks(config.eval);
+  double bytes = 0.0;
+  for (const EvalModel& model : config.models) {
+    const ModelConfig shape = load_model_config(model.path);
+    const double parameters = static_cast<double>(num_parameters(shape));
+    bytes = std::max(bytes, parameters * (config.eval.dtype == "float32" ? 4.0 : 6.0));
+    text += "costs     " + model.full_name() + ": " +
+            format_flops(forward_flops_per_token(shape, 128.0)) + " a token\n";
+  }
+  return text + "memory    about " + format_bytes(bytes + 3e8) + " a rank\n";
+}
+
+void work(const EvalCommandConfig& config, StageRun& run) {
+  eval::Evaluator evaluator(config.eval, load_documents, run.comm);
+  for (std::size_t i = 0; i < config.models.size(); ++i) {
+    const EvalModel& entry = config.models[i];
+    Model model;
+    std::optional<Tokenizer> tokenizer;
+    run_agreed(run.comm, [&] {
+      model = load_model(entry.path, config.eval.scalar_type());
+      tokenizer = Tokenizer::load(entry.path);
+    });
+    const eval::ModelIdentity identity{.name = entry.full_name(),
+                                       .path = entry.path,
+                                       .identity = run.manifest.inputs[i].identity,
+                                       .dtype = config.eval.dtype,
+                                       .tokenizer_hash = tokenizer->hash()};
+    const fs::path dir = run.dir / entry.full_name();
+    run_agreed(run.comm, [&] {
+      if (run.comm.is_root()) {
+        fs::create_directories(dir);
+      }
+    });
+    log_info(concat("[", i + 1, "/", config.models.size(), "] ", entry.full_name()));
+    const eval::Results results =
+        evaluator.evaluate(model, *tokenizer, identity, dir, run.show_progress);
+    log_info("\n" + eval::format_results(results));
+  }
+}
+
+}  // namespace
+
+Command eval_command() {
+  Command out;
+  out.name = "eval";
+  out.doc = "checkpoints x tasks -> results with standard errors";
+  out.usage = "[MODEL...] --config FILE --out DIR";
+  out.details = "Writes DIR/MODEL/results.json and DIR/MODEL/items/TASK.jsonl for each model.\n";
+  set_stage<EvalCommandConfig>(out, plan, estimate, work);
+  out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
+    if (paths.empty()) {
+      return;
+    }
+    GM_CHECK(config.find("models") == nullptr, kInvalidArgument,
+             "'eval': give the models as paths or as 'models' in the config, not both");
+    YamlNode list;
+    list.kind = YamlNode::Kind::kSequence;
+    for (const std::string& path : paths) {
+      YamlNode item;
+      item.kind = YamlNode::Kind::kMap;
+      set_scalar(item, "path", path);
+      list.items.push_back(std::move(item));
+    }
+    config.entries.emplace_back("models", std::move(list));
+  };
+  return out;
+}
+
+}  // namespace growmerge::launch

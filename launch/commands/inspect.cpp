@@ -1,0 +1,207 @@
+// growmerge inspect: what a checkpoint, shard, tokenizer, manifest or result directory is.
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "core/checkpoint.h"
+#include "core/error.h"
+#include "core/manifest.h"
+#include "core/safetensors.h"
+#include "core/tokenizer.h"
+#include "data/mixture.h"
+#include "data/token_shard.h"
+#include "eval/evaluate.h"
+#include "eval/results.h"
+#include "launch/commands/commands.h"
+#include "launch/stage_driver.h"
+
+namespace growmerge::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    out += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  }
+  return out + "]";
+}
+
+void print_tensors(const std::vector<TensorInfo>& tensors) {
+  std::size_t width = 4;
+  for (const TensorInfo& info : tensors) {
+    width = std::max(width, info.name.size());
+  }
+  for (const TensorInfo& info : tensors) {
+    std::printf("  %-*s  %-5s %s\n", static_cast<int>(width), info.name.c_str(),
+                safetensors_dtype_name(info.dtype).c_str(), shape_text(info.shape).c_str());
+  }
+}
+
+void print_manifest(const Manifest& manifest) {
+  std::printf("stage        %s (growmerge %s, %s)\nidentity     %s\n", manifest.stage.c_str(),
+              manifest.growmerge_version.c_str(), manifest.git_hash.c_str(),
+              manifest.identity.c_str());
+  if (manifest.flops_total > 0.0) {
+    std::printf(
+        "FLOPs        %s by this stage, %s since the base was born, of which %s before the "
+        "last growth\n",
+        format_flops(manifest.flops).c_str(), format_flops(manifest.flops_total).c_str(),
+        format_flops(manifest.flops_sunk).c_str());
+    std::printf("tokens       %s by this stage, %s in all\n", format_count(manifest.tokens).c_str(),
+                format_count(manifest.tokens_total).c_str());
+  }
+  std::printf("made on      %d rank(s), seed %llu\n", manifest.world_size,
+              static_cast<unsigned long long>(manifest.seed));
+  for (const InputRecord& input : manifest.inputs) {
+    std::printf("input        %s: %s (%s)\n", input.role.c_str(), input.path.c_str(),
+                input.identity.c_str());
+  }
+  for (const auto& [name, value] : manifest.notes) {
+    std::printf("note         %s: %s\n", name.c_str(), value.c_str());
+  }
+  double bytes = 0.0;
+  for (const FileRecord& file : manifest.files) {
+    bytes += static_cast<double>(file.bytes);
+  }
+  std::printf("files        %zu, %s\n", manifest.files.size(), format_bytes(bytes).c_str());
+}
+
+void print_checkpoint(const fs::path& dir) {
+  const CheckpointReader reader = CheckpointReader::open(dir);
+  const ModelConfig& c = reader.config();
+  std::printf("model        %s, %s parameters, %s\n", c.architecture.c_str(),
+              format_count(num_parameters(c)).c_str(), dtype_name(reader.dtype()).c_str());
+  std::printf(
+      "shape        V %lld, d %lld, F %lld, L %lld, H %lld, K %lld, h %lld, context %lld, "
+      "%s head\n",
+      static_cast<long long>(c.vocab_size), static_cast<long long>(c.hidden_size),
+      static_cast<long long>(c.intermediate_size), static_cast<long long>(c.num_layers),
+      static_cast<long long>(c.num_heads), static_cast<long long>(c.num_kv_heads),
+      static_cast<long long>(c.head_dim), static_cast<long long>(c.max_position_embeddings),
+      c.tie_word_embeddings ? "tied" : "untied");
+  print_tensors(reader.tensors());
+}
+
+void print_shard(const fs::path& path, bool verify) {
+  const data::TokenShard shard = data::TokenShard::open(path);
+  const data::TokenShardInfo& info = shard.info();
+  std::printf(
+      "token shard  %s: %s tokens, %s documents, %s of text (%.3f bytes a token), "
+      "vocabulary %lld\n",
+      info.language.c_str(), format_count(static_cast<std::int64_t>(info.num_tokens)).c_str(),
+      format_count(static_cast<std::int64_t>(info.num_documents)).c_str(),
+      format_bytes(static_cast<double>(info.num_bytes)).c_str(),
+      static_cast<double>(info.num_bytes) / static_cast<double>(info.num_tokens),
+      static_cast<long long>(info.vocab_size));
+  std::printf("tokenizer    %s, BOS %lld, EOS %lld\nidentity     %s\n", info.tokenizer_hash.c_str(),
+              static_cast<long long>(info.bos_id), static_cast<long long>(info.eos_id),
+              shard.identity().c_str());
+  if (verify) {
+    shard.verify();
+    std::printf("verified     every block and document of '%s'\n", path.c_str());
+  }
+}
+
+void print_tokenizer(const fs::path& path) {
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  std::printf("tokenizer    %s tokens, hash %s\n", format_count(tokenizer.vocab_size()).c_str(),
+              tokenizer.hash().c_str());
+}
+
+void inspect_file(const fs::path& path, bool verify) {
+  const std::string extension = path.extension().string();
+  if (extension == ".h5") {
+    print_shard(path, verify);
+  } else if (extension == ".safetensors") {
+    const SafetensorsFile file = SafetensorsFile::open(path);
+    std::printf("safetensors  %zu tensors, %s\n", file.tensors().size(),
+                format_bytes(static_cast<double>(fs::file_size(path))).c_str());
+    print_tensors(file.tensors());
+  } else if (path.filename() == "tokenizer.json") {
+    print_tokenizer(path);
+  } else if (path.filename() == "manifest.json") {
+    print_manifest(*read_manifest(path.parent_path()));
+  } else {
+    fail(ErrorCode::kUnsupported, "inspect: '", path.string(),
+         "' is no directory, .h5 shard, .safetensors, tokenizer.json or manifest.json");
+  }
+}
+
+void inspect_directory(const fs::path& dir, bool verify) {
+  bool known = false;
+  const auto manifest = read_manifest(dir);
+  if (manifest) {
+    print_manifest(*manifest);
+    known = true;
+  }
+  if (fs::exists(dir / "config.json")) {
+    print_checkpoint(dir);
+    known = true;
+  }
+  if (fs::exists(dir / "tokenizer.json")) {
+    print_tokenizer(dir / "tokenizer.json");
+    known = true;
+  }
+  std::vector<fs::path> inside;
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    inside.push_back(entry.path());
+  }
+  std::sort(inside.begin(), inside.end());
+  for (const fs::path& path : inside) {
+    if (path.extension() == ".h5") {
+      print_shard(path, verify);
+      known = true;
+    } else if (fs::is_directory(path) && fs::exists(path / "results.json")) {
+      std::printf("%s\n", eval::format_results(eval::read_results(path)).c_str());
+      known = true;
+    }
+  }
+  if (fs::exists(dir / "results.json")) {
+    std::printf("%s\n", eval::format_results(eval::read_results(dir)).c_str());
+    known = true;
+  }
+  GM_CHECK(known, kUnsupported, "inspect: '", dir.string(),
+           "' holds no manifest, checkpoint, tokenizer, shard or results");
+  if (verify) {
+    if (manifest) {
+      verify_directory(dir);
+      std::printf("verified     %zu files\n", manifest->files.size());
+    } else if (fs::exists(dir / "config.json")) {
+      (void)load_model(dir, CheckpointReader::open(dir).dtype());
+      std::printf("verified     every tensor is finite (no manifest: no hashes to compare)\n");
+    }
+  }
+}
+
+int inspect(const CommandLine& line) {
+  GM_CHECK(!line.paths.empty(), kInvalidArgument, "'inspect' needs a path");
+  for (const std::string& given : line.paths) {
+    const fs::path path = given;
+    GM_CHECK(fs::exists(path), kNotFound, "inspect: no '", given, "'");
+    if (line.paths.size() > 1) {
+      std::printf("== %s\n", given.c_str());
+    }
+    if (fs::is_directory(path)) {
+      inspect_directory(path, line.verify);
+    } else {
+      inspect_file(path, line.verify);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command inspect_command() {
+  Command out;
+  out.name = "inspect";
+  out.doc =
+      "show a checkpoint, shard, tokenizer, manifest or results; --verify re-reads its hashes";
+  out.usage = "PATH... [--verify]";
+  out.run = inspect;
+  return out;
+}
+
+}  // namespace growmerge::launch

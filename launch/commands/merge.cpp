@@ -1,0 +1,80 @@
+// growmerge merge: a recipe (mergekit's YAML) -> a checkpoint, streamed.
+#include "merging/merge.h"
+
+#include "core/error.h"
+#include "core/log.h"
+#include "launch/commands/commands.h"
+#include "launch/stage_driver.h"
+#include "launch/templates.h"
+
+namespace growmerge::launch {
+namespace {
+
+using merging::Recipe;
+
+StagePlan plan(const YamlNode& node) {
+  const Recipe recipe = merging::parse_recipe(node);
+  StagePlan out;
+  out.stage = "merge";
+  out.config = node_to_yaml(node);
+  out.max_ranks = 1;
+  if (!recipe.base.empty()) {
+    out.inputs.push_back({"base", recipe.base.string()});
+  }
+  for (std::size_t i = 0; i < recipe.models.size(); ++i) {
+    out.inputs.push_back({concat("model ", i), recipe.models[i].path.string()});
+  }
+  for (std::size_t i = 0; i < recipe.models.size(); ++i) {
+    if (!recipe.models[i].statistics.empty()) {
+      out.inputs.push_back({concat("statistics ", i), recipe.models[i].statistics.string()});
+    }
+  }
+  return out;
+}
+
+std::string estimate(const YamlNode& node, int ranks) {
+  return merging::plan_merge(merging::parse_recipe(node)).describe();
+}
+
+void work(const YamlNode& node, StageRun& run) {
+  const merging::MergePlan plan = merging::plan_merge(merging::parse_recipe(node));
+  for (const std::string& warning : plan.warnings) {
+    log_warning(warning);
+  }
+  Progress progress("merging", static_cast<std::int64_t>(plan.bytes_written), "bytes",
+                    run.show_progress);
+  merging::run_merge(plan, run.dir, progress);
+  progress.finish();
+  const Manifest ledger = merging::merge_manifest(plan);
+  run.manifest.flops_total = ledger.flops_total;
+  run.manifest.flops_sunk = ledger.flops_sunk;
+  run.manifest.tokens_total = ledger.tokens_total;
+  run.manifest.notes = ledger.notes;
+}
+
+}  // namespace
+
+Command merge_command() {
+  Command out;
+  out.name = "merge";
+  out.doc = "recipe (mergekit's YAML) -> checkpoint, by linear, task_arithmetic, ties or fisher";
+  out.usage = "--config RECIPE.yaml --out DIR";
+  out.details =
+      "docs/methods/merging.md says what a recipe holds and how each method is defined.\n";
+  out.stage.plan = plan;
+  out.stage.estimate = estimate;
+  out.stage.work = work;
+  out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
+    GM_CHECK(paths.size() <= 1, kInvalidArgument, "'merge' takes one recipe, got ", paths.size(),
+             " paths");
+    if (paths.empty()) {
+      return;
+    }
+    GM_CHECK(config.entries.empty(), kInvalidArgument,
+             "'merge': give the recipe as path or as --config, not both");
+    config = parse_yaml_file(paths.front());
+  };
+  return out;
+}
+
+}  // namespace growmerge::launch

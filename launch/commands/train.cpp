@@ -1,0 +1,238 @@
+// growmerge train: (continued) pretraining, on one rank or many.
+#include <cmath>
+#include <memory>
+
+#include "core/checkpoint.h"
+#include "core/error.h"
+#include "core/flops.h"
+#include "core/log.h"
+#include "core/tokenizer.h"
+#include "data/held_out_stream.h"
+#include "data/mixture.h"
+#include "data/prefetch.h"
+#include "data/token_stream.h"
+#include "distributed/train.h"
+#include "launch/commands/commands.h"
+#include "launch/lineage.h"
+#include "launch/model_init.h"
+#include "launch/stage_driver.h"
+#include "launch/symmetry.h"
+
+namespace growmerge::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The FLOPs that so many tokens cost with a model.
+struct MatchConfig {
+  std::string model;
+  std::int64_t tokens = 0;
+
+  void describe(FieldVisitor& v) {
+    v("model", model, "", "a checkpoint (only its config.json is read)");
+    v("tokens", tokens, "tokens", "training tokens whose cost counts");
+  }
+};
+
+struct TrainCommandConfig {
+  std::string model;
+  InitConfig init;
+  data::MixtureConfig mixture;
+  data::HeldOutConfig held_out;
+  std::vector<MatchConfig> match;
+  SymmetryConfig symmetry;
+  distributed::TrainConfig train;
+
+  void describe(FieldVisitor& v) {
+    v("model", model, "", "checkpoint to continue from; empty: random weights of `init`");
+    v("init", init, "", "a new model; used where `model` is empty");
+    v("mixture", mixture, "", "what is trained on");
+    v("held_out", held_out, "", "what the loss is watched on; row_tokens 0 takes the mixture's");
+    v("match", match, "",
+      "budget as the sum of what tokens cost with the models named (3 x forward, causal, at this "
+      "run's row length); instead of `budget`");
+    v("symmetry", symmetry, "", "watching the clones of a grown model");
+    train.describe(v);
+  }
+
+  void validate() const {
+    GM_CHECK(!model.empty() || !init.tokenizer.empty(), kInvalidArgument,
+             "train: give `model: PATH` to continue, or `init:` with a tokenizer for a new model");
+    GM_CHECK(!mixture.sources.empty(), kInvalidArgument, "train: mixture.sources is empty");
+    mixture.validate();
+    for (const MatchConfig& part : match) {
+      GM_CHECK(!part.model.empty() && part.tokens > 0, kInvalidArgument,
+               "train: each entry of match needs a model and tokens > 0");
+    }
+    const auto& budget = train.budget;
+    const bool given = budget.steps || budget.tokens || budget.flops;
+    GM_CHECK(given != !match.empty(), kInvalidArgument,
+             "train: give one of budget.steps, budget.tokens, budget.flops and match");
+    if (match.empty()) {
+      train.validate();
+    } else {
+      distributed::TrainConfig with_budget = train;
+      with_budget.budget.flops = 1.0;
+      with_budget.validate();
+    }
+  }
+};
+
+/// Where the start of the run comes from.
+std::string start_path(const TrainCommandConfig& config) {
+  return config.model.empty() ? config.init.tokenizer : config.model;
+}
+
+void add_source_inputs(StagePlan& plan, const TrainCommandConfig& config) {
+  for (std::size_t i = 0; i < config.mixture.sources.size(); ++i) {
+    plan.inputs.push_back({concat("data ", i), config.mixture.sources[i].path});
+  }
+  for (std::size_t i = 0; i < config.held_out.sources.size(); ++i) {
+    plan.inputs.push_back({concat("held-out ", i), config.held_out.sources[i].path});
+  }
+  for (std::size_t i = 0; i < config.match.size(); ++i) {
+    plan.inputs.push_back({concat("match ", i), config.match[i].model});
+  }
+}
+
+StagePlan plan(const TrainCommandConfig& config) {
+  StagePlan out;
+  out.stage = "train";
+  out.seed = static_cast<std::uint64_t>(config.train.seed);
+  out.resumable = true;
+  out.inputs.push_back({config.model.empty() ? "tokenizer" : "model", start_path(config)});
+  add_source_inputs(out, config);
+  return out;
+}
+
+ModelConfig start_config(const TrainCommandConfig& config) {
+  return config.model.empty() ? make_model_config(config.init) : load_model_config(config.model);
+}
+
+/// The training config with its budget settled.
+distributed::TrainConfig resolve_budget(const TrainCommandConfig& config) {
+  distributed::TrainConfig out = config.train;
+  if (!config.match.empty()) {
+    double flops = 0.0;
+    for (const MatchConfig& part : config.match) {
+      flops += static_cast<double>(part.tokens) *
+               train_flops_per_token(load_model_config(part.model), config.mixture.row_tokens,
+                                     FlopConvention::kCausal);
+    }
+    out.budget.flops = flops;
+  }
+  return out;
+}
+
+data::HeldOutConfig held_out_config(const TrainCommandConfig& config) {
+  data::HeldOutConfig out = config.held_out;
+  if (out.row_tokens == 0) {
+    out.row_tokens = config.mixture.row_tokens;
+  }
+  return out;
+}
+
+std::string estimate(const TrainCommandConfig& config, int ranks) {
+  const ModelConfig model = start_config(config);
+  const distributed::TrainConfig train = resolve_budget(config);
+  const auto plan = distributed::plan_training(train, model, config.mixture.row_tokens);
+  const double steps = static_cast<double>(plan.steps);
+  std::string text = "model     " + format_count(num_parameters(model)) + " parameters\n" +
+                     "steps     " + format_count(plan.steps) + " of " +
+                     format_count(plan.tokens_per_step) + " tokens (" +
+                     format_count(plan.steps * plan.tokens_per_step) + ")\n" + "costs     " +
+                     format_flops(steps * plan.flops_per_step) + " (budget missed by " +
+                     concat(std::round(plan.mismatch * 1e5) / 1e3) + " % by whole steps)\n";
+  const auto stream = data::TokenStream::open(config.mixture, {});
+  for (const data::SourceUse& use : stream->use(plan.steps * train.batch_rows)) {
+    text += "data      " + use.name + ": " + format_count(use.tokens) + " tokens, " +
+            concat(std::round(use.epochs * 1000) / 1000) + " epochs\n";
+  }
+  text += "memory    " +
+          format_bytes(static_cast<double>(
+              distributed::training_bytes(train, model, config.mixture.row_tokens, ranks))) +
+          " a rank\n";
+  return text + "disk      " +
+         format_bytes(static_cast<double>(num_parameters(model)) * 12.0 *
+                      static_cast<double>(train.keep_last + 1)) +
+         " at most, checkpoints included\n";
+}
+
+Model start_model(const TrainCommandConfig& config) {
+  if (!config.model.empty()) {
+    return load_model(config.model, at::ScalarType::Float);
+  }
+  const ModelConfig model = make_model_config(config.init);
+  return init_model(model, static_cast<std::uint64_t>(config.train.seed));
+}
+
+void work(const TrainCommandConfig& config, StageRun& run) {
+  Model model;
+  std::unique_ptr<BatchSource> source;
+  std::unique_ptr<BatchSource> held_out;
+  std::unique_ptr<StepObserver> symmetry;
+  distributed::TrainConfig train;
+  run_agreed(run.comm, [&] {
+    train = resolve_budget(config);
+    model = start_model(config);
+    const data::ModelFit fit{.vocab_size = model.config.vocab_size,
+                             .tokenizer_hash = tokenizer_hash_of(start_path(config))};
+    auto stream = data::TokenStream::open(config.mixture, fit);
+    source = std::make_unique<data::PrefetchSource>(std::move(stream), 2);
+    if (!config.held_out.sources.empty()) {
+      held_out = data::HeldOutStream::open(held_out_config(config), fit);
+    }
+  });
+  const Lineage before = config.model.empty() ? Lineage{} : lineage_of(config.model);
+  const distributed::TrainRun where{.work_dir = run.dir,
+                                    .companions_from = start_path(config),
+                                    .start_identity = run.manifest.inputs.front().identity,
+                                    .flops_before = before.flops_total,
+                                    .tokens_before = before.tokens_total};
+  std::vector<StepObserver*> observers;
+  if (symmetry != nullptr) {
+    observers.push_back(symmetry.get());
+  }
+  const distributed::TrainResult result = distributed::train(
+      train, std::move(model), *source, held_out.get(), run.comm, observers, where);
+  Manifest& manifest = run.manifest;
+  manifest.flops = result.flops;
+  manifest.flops_total = before.flops_total + result.flops;
+  manifest.flops_sunk = before.flops_sunk;
+  manifest.tokens = result.tokens;
+  manifest.tokens_total = before.tokens_total + result.tokens;
+  manifest.notes = before.notes;
+  if (!config.model.empty()) {
+    manifest.notes["continued_from"] = run.manifest.inputs.front().identity;
+    manifest.notes["continued_from_path"] = config.model;
+    manifest.notes["start_flops"] = concat(before.flops_total);
+  }
+  manifest.notes["steps"] = std::to_string(result.steps);
+  manifest.notes["budget_mismatch"] = concat(result.budget_mismatch);
+  for (const auto& [name, loss] : result.held_out) {
+    manifest.notes[name] = concat(loss);
+  }
+}
+
+}  // namespace
+
+Command train_command() {
+  Command out;
+  out.name = "train";
+  out.doc = "(continued) pretraining, on one rank or many";
+  out.usage = "[MODEL] --config FILE --out DIR";
+  out.details =
+      "MODEL is a Hugging Face model directory. Started under mpirun, all ranks train one model.\n"
+      "SIGUSR1 and SIGTERM write a checkpoint; the same command resumes from it.\n";
+  set_stage<TrainCommandConfig>(out, plan, estimate, work);
+  out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
+    GM_CHECK(paths.size() <= 1, kInvalidArgument, "'train' takes one model, got ", paths.size(),
+             " paths");
+    if (!paths.empty()) {
+      set_scalar(config, "model", paths.front());
+    }
+  };
+  return out;
+}
+
+}  // namespace growmerge::launch

@@ -1,0 +1,131 @@
+#include "launch/process.h"
+
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+
+#include "core/backend.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/manifest.h"
+#include "distributed/mpi_communicator.h"
+#include "distributed/signals.h"
+#include "distributed/train.h"
+
+namespace growmerge::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+int environment_number(const char* name, int fallback) {
+  const std::string text = environment(name);
+  return text.empty() ? fallback : std::atoi(text.c_str());
+}
+
+void open_hash_cache() {
+  fs::path base = environment("XDG_CACHE_HOME");
+  if (base.empty() && !environment("HOME").empty()) {
+    base = fs::path(environment("HOME")) / ".cache";
+  }
+  if (!base.empty()) {
+    set_hash_cache(base / "growmerge" / "hashes.txt");
+  }
+}
+
+void set_threads(Communicator& comm) {
+  const int wanted = environment_number("OMP_NUM_THREADS", 0);
+  at::set_num_threads(wanted > 0 ? wanted : distributed::threads_for_rank(comm));
+}
+
+LogLevel log_level() {
+  return environment("GROWMERGE_LOG") == "debug" ? LogLevel::kDebug : LogLevel::kInfo;
+}
+
+void set_up(const LogConfig& log) {
+  configure_log(log);
+  open_hash_cache();
+}
+
+std::string bug_text(const std::exception& e) {
+  return std::string("unexpected: ") + e.what() + " (please report this as a bug)";
+}
+
+/// Prints what reached main in a process without peers.
+int report_failure(const std::exception& e) {
+  if (const auto* error = dynamic_cast<const Error*>(&e)) {
+    log_error(error->what());
+    return exit_code(error->code());
+  }
+  log_error(bug_text(e));
+  return exit_code(ErrorCode::kInternal);
+}
+
+}  // namespace
+
+RankEnvironment rank_environment() {
+  RankEnvironment out;
+  if (!environment("OMPI_COMM_WORLD_SIZE").empty()) {
+    out.under_launcher = true;
+    out.launcher = "mpirun";
+    out.size = environment_number("OMPI_COMM_WORLD_SIZE", 1);
+    out.rank = environment_number("OMPI_COMM_WORLD_RANK", 0);
+  } else if (!environment("PMIX_RANK").empty() || !environment("PMI_RANK").empty()) {
+    out.under_launcher = true;
+    out.launcher = environment("SLURM_STEP_ID").empty() ? "mpirun" : "srun";
+    out.size = environment_number("PMI_SIZE", environment_number("SLURM_NTASKS", 1));
+    out.rank = environment_number("PMIX_RANK", environment_number("PMI_RANK", 0));
+  }
+  return out;
+}
+
+fs::path executable_path() { return fs::read_symlink("/proc/self/exe"); }
+
+bool is_terminal() { return isatty(STDERR_FILENO) == 1; }
+
+int run_plain(const std::function<int()>& work) {
+  set_up(LogConfig{.level = log_level()});
+  try {
+    return work();
+  } catch (const std::exception& e) {
+    return report_failure(e);
+  }
+}
+
+int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>& work) {
+  const RankEnvironment place = rank_environment();
+  set_up({.level = log_level(), .rank = place.rank, .world_size = place.size});
+  try {
+    (void)open_cuda_backend("");
+    if (!place.under_launcher) {
+      const auto comm = make_single_process_communicator();
+      set_threads(*comm);
+      return work(*comm);
+    }
+    const distributed::StopSignals signals;
+    const auto world = distributed::make_mpi_world(argc, argv);
+    configure_log({.level = log_level(), .rank = world->rank(), .world_size = world->size()});
+    set_threads(*world);
+    return distributed::run_rank(*world, [&] {
+      try {
+        return work(*world);
+      } catch (const Error&) {
+        throw;
+      } catch (const std::exception& e) {
+        throw Error(ErrorCode::kInternal, bug_text(e));
+      }
+    });
+  } catch (const std::exception& e) {
+    return report_failure(e);
+  }
+}
+
+}  // namespace growmerge::launch

@@ -1,0 +1,263 @@
+#include "launch/stage_driver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+#include <tuple>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace growmerge::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string identity_of(const StageInput& input) {
+  if (!input.list_files || read_manifest(input.path)) {
+    return path_identity(input.path);
+  }
+  std::string all;
+  for (const fs::path& file : input.list_files()) {
+    all += file.filename().string() + " " + path_identity(file) + "\n";
+  }
+  return hash_bytes(all.data(), all.size());
+}
+
+/// Replaces the values that are an input's path by "<role>". Values stand alone on their lines.
+std::string without_paths(const std::string& config, const std::vector<StageInput>& inputs) {
+  std::istringstream lines(config);
+  std::string out;
+  std::string line;
+  while (std::getline(lines, line)) {
+    for (const StageInput& input : inputs) {
+      if (input.path.empty()) {
+        continue;
+      }
+      const std::string quoted = yaml_quote(input.path);
+      for (const char* lead : {": ", "- ", "[", ", "}) {
+        const std::size_t at = line.find(lead + quoted);
+        if (at == std::string::npos) {
+          continue;
+        }
+        const std::size_t begin = at + std::string(lead).size();
+        const std::size_t end = begin + quoted.size();
+        if (end == line.size() || line[end] == ',' || line[end] == ']') {
+          line.replace(begin, quoted.size(), "<" + input.role + ">");
+        }
+      }
+    }
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::vector<std::string> split_lines(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<std::string> out;
+  for (std::string line; std::getline(in, line);) {
+    out.push_back(line);
+  }
+  return out;
+}
+
+/// What a finished stage adds to the record beside its own figures.
+void print_up_to_date(const std::string& out) {
+  log_info("'" + out + "' is up to date, nothing to do");
+}
+
+}  // namespace
+
+std::string format_bytes(double bytes) {
+  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  int unit = 0;
+  while (bytes >= 1000.0 && unit < 4) {
+    bytes /= 1000.0;
+    ++unit;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, kUnits[unit]);
+  return text;
+}
+
+std::string format_flops(double flops) {
+  static constexpr const char* kUnits[] = {"FLOP",  "kFLOP", "MFLOP", "GFLOP",
+                                           "TFLOP", "PFLOP", "EFLOP", "ZFLOP"};
+  int unit = 0;
+  while (flops >= 1000.0 && unit < 7) {
+    flops /= 1000.0;
+    ++unit;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", flops, kUnits[unit]);
+  return text;
+}
+
+std::string format_count(std::int64_t count) {
+  std::string digits = std::to_string(count);
+  for (int at = static_cast<int>(digits.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {
+    digits.insert(static_cast<std::size_t>(at), ",");
+  }
+  return digits;
+}
+
+std::uint64_t bytes_of(const fs::path& path) {
+  if (!fs::exists(path)) {
+    return 0;
+  }
+  if (!fs::is_directory(path)) {
+    return fs::file_size(path);
+  }
+  std::uint64_t sum = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    if (entry.is_regular_file()) {
+      sum += entry.file_size();
+    }
+  }
+  return sum;
+}
+
+Manifest planned_manifest(const StagePlan& plan) {
+  Manifest out;
+  out.stage = plan.stage;
+  out.config = without_paths(plan.config, plan.inputs);
+  out.seed = plan.seed;
+  for (const StageInput& input : plan.inputs) {
+    out.inputs.push_back({input.role, input.path,
+                          with_context("input '" + input.role + "' of stage '" + plan.stage + "'",
+                                       [&] { return identity_of(input); })});
+  }
+  out.identity = stage_identity(out);
+  return out;
+}
+
+std::string describe_change(const Manifest& finished, const Manifest& planned) {
+  if (finished.identity == stage_identity(planned)) {
+    return "";
+  }
+  std::string out;
+  if (finished.stage != planned.stage) {
+    out += "  it was written by '" + finished.stage + "', this is '" + planned.stage + "'\n";
+  }
+  if (finished.seed != planned.seed) {
+    out += concat("  seed: was ", finished.seed, ", is ", planned.seed, "\n");
+  }
+  const std::vector<std::string> before = split_lines(finished.config);
+  const std::vector<std::string> after = split_lines(planned.config);
+  int shown = 0;
+  for (const auto& [from, to, sign] :
+       {std::tie(before, after, "-"), std::tie(after, before, "+")}) {
+    for (const std::string& line : from) {
+      if (std::find(to.begin(), to.end(), line) == to.end() && shown++ < 12) {
+        out += std::string("  config ") + sign + " " + line + "\n";
+      }
+    }
+  }
+  for (const InputRecord& input : planned.inputs) {
+    const auto old =
+        std::find_if(finished.inputs.begin(), finished.inputs.end(),
+                     [&](const InputRecord& other) { return other.role == input.role; });
+    if (old == finished.inputs.end()) {
+      out += "  input '" + input.role + "' is new: " + input.path + "\n";
+    } else if (old->identity != input.identity) {
+      out += "  input '" + input.role + "' has changed: " + input.path +
+             (old->path != input.path ? " (was " + old->path + ")" : "") + "\n";
+    }
+  }
+  for (const InputRecord& input : finished.inputs) {
+    if (std::none_of(planned.inputs.begin(), planned.inputs.end(),
+                     [&](const InputRecord& other) { return other.role == input.role; })) {
+      out += "  input '" + input.role + "' is gone: " + input.path + "\n";
+    }
+  }
+  return out.empty() ? "  the order of its settings or inputs\n" : out;
+}
+
+std::string dry_run_text(const Command& command, const YamlNode& config, const std::string& out,
+                         int ranks) {
+  const StagePlan plan = command.stage.plan(config);
+  const Manifest manifest = planned_manifest(plan);
+  std::string text = "stage     " + plan.stage + "\n";
+  for (const StageInput& input : plan.inputs) {
+    const std::vector<fs::path> files =
+        input.list_files ? input.list_files() : std::vector<fs::path>{input.path};
+    double bytes = 0.0;
+    for (const fs::path& file : files) {
+      bytes += static_cast<double>(bytes_of(file));
+    }
+    text += "reads     " + input.role + ": " + input.path + " (" + format_bytes(bytes) + ")\n";
+  }
+  text += "writes    " + (out.empty() ? std::string("(give --out DIR)") : out) + "\n";
+  text += command.stage.estimate(config, ranks);
+  text += "identity  " + manifest.identity + "\n";
+  if (!out.empty()) {
+    if (const auto finished = read_manifest(out)) {
+      const std::string change = describe_change(*finished, manifest);
+      text += change.empty() ? "state     up to date: nothing would be done\n"
+                             : "state     finished with another identity:\n" + change;
+    } else if (fs::exists(out + ".tmp")) {
+      text += std::string("state     unfinished: ") +
+              (plan.resumable ? "would be resumed\n" : "would start again\n");
+    }
+    const fs::path parent = fs::absolute(out).parent_path();
+    fs::path there = parent;
+    while (!fs::exists(there)) {
+      there = there.parent_path();
+    }
+    text += "disk      " + format_bytes(static_cast<double>(fs::space(there).available)) +
+            " free where the output goes\n";
+  }
+  return text;
+}
+
+int run_stage(const Command& command, const CommandLine& line, const YamlNode& config,
+              Communicator& comm) {
+  StagePlan plan;
+  Manifest manifest;
+  bool up_to_date = false;
+  std::optional<StageOutput> output;
+  const fs::path out = line.out;
+  run_agreed(comm, [&] {
+    plan = command.stage.plan(config);
+    GM_CHECK(!line.out.empty(), kInvalidArgument, "'", command.name,
+             "' writes a directory: give --out DIR");
+    GM_CHECK(plan.max_ranks == 0 || comm.size() <= plan.max_ranks, kInvalidArgument, "'",
+             command.name, "' works on ", plan.max_ranks, " rank(s), got ", comm.size());
+    manifest = planned_manifest(plan);
+    if (const auto finished = read_manifest(out)) {
+      const std::string change = describe_change(*finished, manifest);
+      GM_CHECK(change.empty(), kInvalidArgument, "output '", out.string(),
+               "' is there already, from other inputs or settings:\n", change,
+               "remove it, or choose another --out");
+      up_to_date = true;
+    }
+  });
+  if (up_to_date) {
+    print_up_to_date(line.out);
+    return 0;
+  }
+  run_agreed(comm, [&] {
+    if (comm.is_root()) {
+      output.emplace(out, plan.resumable);
+      write_file_atomically(output->dir() / "config.yaml", plan.config);
+    }
+  });
+  manifest.world_size = comm.size();
+  StageRun run{
+      .comm = comm,
+      .dir = out.has_filename() ? out.string() + ".tmp" : out.parent_path().string() + ".tmp",
+      .manifest = manifest,
+      .show_progress = comm.is_root()};
+  command.stage.work(config, run);
+  comm.barrier();
+  run_agreed(comm, [&] {
+    if (comm.is_root()) {
+      output->finish(run.manifest);
+    }
+  });
+  log_info("finished '" + line.out + "'");
+  return 0;
+}
+
+}  // namespace growmerge::launch

@@ -1,0 +1,27 @@
+// Watching the clones of a grown model while it trains.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "core/config.h"
+#include "core/model_config.h"
+#include "core/step_observer.h"
+
+namespace growmerge::launch {
+
+struct SymmetryConfig {
+  std::int64_t every = 10;
+
+  void describe(FieldVisitor& v) {
+    v("every", every, "steps",
+      "how often the asymmetry of a grown model's blocks is measured; 0 never");
+  }
+};
+
+/// Nothing for a model that was not grown (growmerge_growth in its config.json says).
+[[nodiscard]] std::unique_ptr<StepObserver> make_growth_observer(const ModelConfig& model,
+                                                                 const SymmetryConfig& config);
+
+}  // namespace growmerge::launch
