@@ -4,8 +4,8 @@ namespace growmerge::launch {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
-      tokenize_command(), train_command(),  eval_command(),     run_command(),
-      merge_command(),    report_command(), generate_command(), inspect_command(),
+      tokenize_command(), train_command(),  merge_command(),    eval_command(),   run_command(),
+      report_command(),   generate_command(), inspect_command(), artificial_command(),
   };
   return table;
 }
