@@ -34,6 +34,14 @@ nlohmann::json read_json(const fs::path& path) {
   }
 }
 
+void copy_writable(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
+  GM_CHECK(!error, kIo, to.string(), ": cannot copy ", from.string(), ": ", error.message());
+  // A copy of a read-only file could not be replaced later.
+  fs::permissions(to, fs::perms::owner_write, fs::perm_options::add, error);
+}
+
 std::int64_t id_of(const Tokenizer& tokenizer, const std::string& token, const std::string& where) {
   const std::optional<std::int32_t> id = tokenizer.token_to_id(token);
   GM_CHECK(id.has_value(), kNotFound, where, ": the end-of-document token '", token,
@@ -118,15 +126,12 @@ TokenizeSummary tokenize(const TokenizeConfig& config, const fs::path& dir, Comm
       return;
     }
     const fs::path from = directory_of(config.tokenizer);
-    std::error_code error;
-    fs::copy_file(
+    copy_writable(
         fs::is_directory(config.tokenizer) ? from / "tokenizer.json" : fs::path(config.tokenizer),
-        dir / "tokenizer.json", fs::copy_options::overwrite_existing, error);
-    GM_CHECK(!error, kIo, (dir / "tokenizer.json").string(), ": cannot copy: ", error.message());
+        dir / "tokenizer.json");
     for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
       if (fs::exists(from / name)) {
-        fs::copy_file(from / name, dir / name, fs::copy_options::overwrite_existing, error);
-        GM_CHECK(!error, kIo, (dir / name).string(), ": cannot copy: ", error.message());
+        copy_writable(from / name, dir / name);
       }
     }
   });

@@ -198,6 +198,9 @@ std::vector<ChunkCounts> gather_counts(const std::vector<ChunkCounts>& own, Comm
                           own.size() * sizeof(ChunkCounts));
   std::vector<ChunkCounts> all;
   for (const std::string& part : comm.all_gather_bytes(bytes)) {
+    if (part.empty()) {
+      continue;  // fewer chunks than ranks
+    }
     const std::size_t first = all.size();
     all.resize(first + part.size() / sizeof(ChunkCounts));
     std::memcpy(all.data() + first, part.data(), part.size());
