@@ -1,0 +1,238 @@
+#include "core/tokenizer/pre_tokenizer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+#include "core/tokenizer/unicode.h"
+
+namespace growmerge::tok {
+namespace {
+
+/// A stretch of text between two cuts, and whether it matched what the splitter looks for.
+struct Stretch {
+  std::size_t begin;
+  std::size_t end;
+  bool match;
+};
+
+std::vector<Stretch> stretches_of_pattern(std::string_view text, const Pattern& pattern) {
+  std::vector<Stretch> out;
+  std::size_t done = 0;
+  pattern.for_each_match(text, [&](std::size_t begin, std::size_t end) {
+    if (done != begin) {
+      out.push_back({done, begin, false});
+    }
+    out.push_back({begin, end, true});
+    done = end;
+  });
+  if (done != text.size()) {
+    out.push_back({done, text.size(), false});
+  }
+  return out;
+}
+
+std::vector<Stretch> stretches_of_literal(std::string_view text, std::string_view literal) {
+  std::vector<Stretch> out;
+  std::size_t done = 0;
+  for (std::size_t at = 0; (at = text.find(literal, done)) != std::string_view::npos;) {
+    if (done != at) {
+      out.push_back({done, at, false});
+    }
+    done = at + literal.size();
+    out.push_back({at, done, true});
+  }
+  if (done != text.size()) {
+    out.push_back({done, text.size(), false});
+  }
+  return out;
+}
+
+/// Every character that satisfies the predicate is a match of its own.
+template <class Predicate>
+std::vector<Stretch> stretches_of_characters(std::string_view text, const Predicate& predicate) {
+  std::vector<Stretch> out;
+  for (std::size_t i = 0; i < text.size();) {
+    std::size_t length = 0;
+    const bool match = predicate(char_info(decode_utf8(text.data() + i, &length)));
+    if (!match && !out.empty() && !out.back().match) {
+      out.back().end = i + length;
+    } else {
+      out.push_back({i, i + length, match});
+    }
+    i += length;
+  }
+  return out;
+}
+
+/// \w+|[^\w\s]+, all else removed.
+std::vector<Stretch> stretches_of_words(std::string_view text) {
+  std::vector<Stretch> out;
+  int previous = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    std::size_t length = 0;
+    const CharInfo info = char_info(decode_utf8(text.data() + i, &length));
+    const int kind = info.word() ? 1 : info.white_space() ? 0 : 2;
+    if (kind != 0 && kind == previous) {
+      out.back().end = i + length;
+    } else if (kind != 0) {
+      out.push_back({i, i + length, false});
+    }
+    previous = kind;
+    i += length;
+  }
+  return out;
+}
+
+/// Joins and drops stretches as the behaviour says.
+std::vector<Stretch> arrange(std::vector<Stretch> in, SplitBehavior behavior) {
+  std::vector<Stretch> out;
+  bool previous_match = false;
+  switch (behavior) {
+    case SplitBehavior::kIsolated:
+      return in;
+    case SplitBehavior::kRemoved:
+      std::copy_if(in.begin(), in.end(), std::back_inserter(out),
+                   [](const Stretch& s) { return !s.match; });
+      return out;
+    case SplitBehavior::kContiguous:
+      for (const Stretch& s : in) {
+        if (!out.empty() && out.back().match == s.match) {
+          out.back().end = s.end;
+        } else {
+          out.push_back(s);
+        }
+      }
+      return out;
+    case SplitBehavior::kMergedWithPrevious:
+      for (const Stretch& s : in) {
+        if (s.match && !previous_match && !out.empty()) {
+          out.back().end = s.end;
+        } else {
+          out.push_back(s);
+        }
+        previous_match = s.match;
+      }
+      return out;
+    case SplitBehavior::kMergedWithNext:
+      for (auto s = in.rbegin(); s != in.rend(); ++s) {
+        if (s->match && !previous_match && !out.empty()) {
+          out.back().begin = s->begin;
+        } else {
+          out.push_back(*s);
+        }
+        previous_match = s->match;
+      }
+      std::reverse(out.begin(), out.end());
+      return out;
+  }
+  return out;
+}
+
+std::vector<Stretch> split_piece(std::string_view text, const PreTokenizerSpec& spec,
+                                 const std::optional<Pattern>& pattern) {
+  using Kind = PreTokenizerSpec::Kind;
+  switch (spec.kind) {
+    case Kind::kByteLevel:
+      return pattern ? stretches_of_pattern(text, *pattern)
+                     : std::vector<Stretch>{{0, text.size(), false}};
+    case Kind::kDigits:
+      return arrange(
+          stretches_of_characters(text, [](CharInfo c) { return c.numeric(); }),
+          spec.individual_digits ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+    case Kind::kSplit: {
+      std::vector<Stretch> found = pattern ? stretches_of_pattern(text, *pattern)
+                                           : stretches_of_literal(text, spec.pattern.text);
+      if (spec.invert) {
+        for (Stretch& s : found) {
+          s.match = !s.match;
+        }
+      }
+      return arrange(std::move(found), spec.behavior);
+    }
+    case Kind::kMetaspace:
+      return spec.split ? arrange(stretches_of_literal(text, spec.replacement),
+                                  SplitBehavior::kMergedWithNext)
+                        : std::vector<Stretch>{{0, text.size(), false}};
+    case Kind::kPunctuation:
+      return arrange(stretches_of_characters(text, [](CharInfo c) { return c.punctuation(); }),
+                     spec.behavior);
+    case Kind::kWhitespace:
+      return stretches_of_words(text);
+    case Kind::kWhitespaceSplit:
+      return arrange(stretches_of_characters(text, [](CharInfo c) { return c.white_space(); }),
+                     SplitBehavior::kRemoved);
+  }
+  return {};
+}
+
+}  // namespace
+
+PreTokenizer::PreTokenizer(const std::vector<PreTokenizerSpec>& specs) {
+  using Kind = PreTokenizerSpec::Kind;
+  byte_level_ = !specs.empty() && specs.back().kind == Kind::kByteLevel;
+  scanner_ = Scanner::for_pre_tokenizers(specs);
+  if (scanner_) {
+    return;
+  }
+  for (const PreTokenizerSpec& spec : specs) {
+    Step step{spec, std::nullopt};
+    if (spec.kind == Kind::kByteLevel && spec.use_regex) {
+      step.pattern.emplace(kGpt2Pattern);
+    } else if (spec.kind == Kind::kSplit) {
+      GM_CHECK(!spec.pattern.text.empty(), kUnsupported,
+               "pre-tokenizer Split: an empty pattern is not understood");
+      if (spec.pattern.is_regex) {
+        step.pattern.emplace(spec.pattern.text);
+      }
+    }
+    steps_.push_back(std::move(step));
+  }
+}
+
+void PreTokenizer::run_step(const Step& step, Piece piece, std::vector<Piece>& out) {
+  using Kind = PreTokenizerSpec::Kind;
+  const PreTokenizerSpec& spec = step.spec;
+  if (spec.kind == Kind::kByteLevel && spec.add_prefix_space && piece.text[0] != ' ') {
+    piece.text.insert(0, 1, ' ');
+  }
+  if (spec.kind == Kind::kMetaspace) {
+    std::string replaced;
+    for (const char c : piece.text) {
+      if (c == ' ') {
+        replaced += spec.replacement;
+      } else {
+        replaced += c;
+      }
+    }
+    const bool prepend = spec.prepend_scheme == PrependScheme::kAlways ||
+                         (spec.prepend_scheme == PrependScheme::kFirst && piece.at_start);
+    if (prepend && !replaced.starts_with(spec.replacement)) {
+      replaced.insert(0, spec.replacement);
+    }
+    piece.text = std::move(replaced);
+  }
+  for (const Stretch& s : split_piece(piece.text, spec, step.pattern)) {
+    if (s.begin != s.end) {
+      out.push_back({piece.text.substr(s.begin, s.end - s.begin), piece.at_start && s.begin == 0});
+    }
+  }
+}
+
+std::vector<PreTokenizer::Piece> PreTokenizer::run_steps(std::string_view text,
+                                                         bool at_start) const {
+  std::vector<Piece> pieces;
+  if (!text.empty()) {
+    pieces.push_back({std::string(text), at_start});
+  }
+  for (const Step& step : steps_) {
+    std::vector<Piece> next;
+    for (Piece& piece : pieces) {
+      run_step(step, std::move(piece), next);
+    }
+    pieces = std::move(next);
+  }
+  return pieces;
+}
+
+}  // namespace growmerge::tok

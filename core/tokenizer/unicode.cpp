@@ -1,0 +1,193 @@
+#include "core/tokenizer/unicode.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace growmerge::tok {
+namespace {
+
+struct Row {
+  std::uint32_t first;
+  std::uint16_t bits;
+};
+
+constexpr Row kRows[] = {
+#include "core/tokenizer/char_table.inc"
+};
+
+constexpr std::array<const char*, 29> kCategories = {
+    "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe",
+    "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cn"};
+
+constexpr std::uint32_t kEnd = 0x110000;
+
+/// Pages of 256 code points, equal pages stored once.
+class PageTable {
+ public:
+  PageTable() {
+    std::size_t row = 0;
+    std::array<std::uint16_t, 256> page{};
+    for (std::uint32_t c = 0; c < kEnd; ++c) {
+      while (row + 1 < std::size(kRows) && kRows[row + 1].first <= c) {
+        ++row;
+      }
+      page[c & 255] = kRows[row].bits;
+      if ((c & 255) == 255) {
+        const bool again =
+            !pages_.empty() && std::memcmp(&pages_[pages_.size() - 256], page.data(), 512) == 0;
+        if (!again) {
+          pages_.insert(pages_.end(), page.begin(), page.end());
+        }
+        index_[c >> 8] = static_cast<std::uint32_t>(pages_.size() - 256);
+      }
+    }
+  }
+  [[nodiscard]] std::uint16_t operator[](std::uint32_t c) const {
+    return pages_[index_[c >> 8] + (c & 255)];
+  }
+
+ private:
+  std::array<std::uint32_t, (kEnd >> 8)> index_{};
+  std::vector<std::uint16_t> pages_;
+};
+
+template <class Predicate>
+std::vector<CodePointRange> ranges_where(const Predicate& predicate) {
+  std::vector<CodePointRange> ranges;
+  const auto add = [&](std::uint32_t first, std::uint32_t last) {
+    if (!ranges.empty() && ranges.back().last + 1 == first) {
+      ranges.back().last = last;
+    } else {
+      ranges.push_back({first, last});
+    }
+  };
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    const std::uint32_t end = i + 1 < std::size(kRows) ? kRows[i + 1].first : kEnd;
+    if (!predicate(CharInfo{kRows[i].bits})) {
+      continue;
+    }
+    // A pattern may not name surrogates.
+    if (kRows[i].first < 0xD800 && end > 0xE000) {
+      add(kRows[i].first, 0xD7FF);
+      add(0xE000, end - 1);
+    } else {
+      add(kRows[i].first, end == 0xE000 ? 0xD7FF : end - 1);
+    }
+  }
+  return ranges;
+}
+
+/// Length of the valid character at p, or 0; *bad_length becomes the length of the invalid part.
+std::size_t valid_length(const unsigned char* p, std::size_t left, std::size_t* bad_length) {
+  const unsigned char c = p[0];
+  *bad_length = 1;
+  if (c < 0x80) {
+    return 1;
+  }
+  if (c < 0xC2 || c > 0xF4) {
+    return 0;
+  }
+  const std::size_t length = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+  const unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
+  const unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
+  for (std::size_t i = 1; i < length; ++i) {
+    const bool ok = i < left && (i == 1 ? p[1] >= low && p[1] <= high : (p[i] & 0xC0) == 0x80);
+    if (!ok) {
+      *bad_length = i;
+      return 0;
+    }
+  }
+  return length;
+}
+
+}  // namespace
+
+std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
+  const auto* p = reinterpret_cast<const unsigned char*>(text.data());
+  const std::size_t n = text.size();
+  std::size_t i = 0;
+  while (i < n) {
+    while (i + 8 <= n) {
+      std::uint64_t block = 0;
+      std::memcpy(&block, p + i, 8);
+      if ((block & 0x8080808080808080ULL) != 0) {
+        break;
+      }
+      i += 8;
+    }
+    if (i >= n) {
+      break;
+    }
+    std::size_t bad = 0;
+    const std::size_t length = valid_length(p + i, n - i, &bad);
+    if (length == 0) {
+      return i;
+    }
+    i += length;
+  }
+  return std::nullopt;
+}
+
+std::string replace_invalid_utf8(std::string_view bytes) {
+  if (!find_invalid_utf8(bytes)) {
+    return std::string(bytes);
+  }
+  const auto* p = reinterpret_cast<const unsigned char*>(bytes.data());
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size();) {
+    std::size_t bad = 0;
+    const std::size_t length = valid_length(p + i, bytes.size() - i, &bad);
+    if (length == 0) {
+      out += "\xEF\xBF\xBD";
+      i += bad;
+    } else {
+      out.append(bytes, i, length);
+      i += length;
+    }
+  }
+  return out;
+}
+
+void append_utf8(std::string& out, std::uint32_t c) {
+  const auto put = [&out](std::uint32_t byte) { out += static_cast<char>(byte); };
+  if (c < 0x80) {
+    put(c);
+  } else if (c < 0x800) {
+    put(0xC0 | c >> 6);
+    put(0x80 | (c & 0x3F));
+  } else if (c < 0x10000) {
+    put(0xE0 | c >> 12);
+    put(0x80 | (c >> 6 & 0x3F));
+    put(0x80 | (c & 0x3F));
+  } else {
+    put(0xF0 | c >> 18);
+    put(0x80 | (c >> 12 & 0x3F));
+    put(0x80 | (c >> 6 & 0x3F));
+    put(0x80 | (c & 0x3F));
+  }
+}
+
+CharInfo char_info(std::uint32_t code_point) {
+  static const PageTable table;
+  return CharInfo{table[code_point]};
+}
+
+std::optional<std::vector<CodePointRange>> category_ranges(const std::string& name) {
+  std::array<bool, 32> wanted{};
+  bool any = false;
+  for (std::size_t i = 0; i < kCategories.size(); ++i) {
+    wanted[i] = name == kCategories[i] || (name.size() == 1 && name[0] == kCategories[i][0]);
+    any = any || wanted[i];
+  }
+  if (!any || name[0] == 'C') {  // surrogates would have to be told apart
+    return std::nullopt;
+  }
+  return ranges_where([&](CharInfo info) { return wanted[info.category()]; });
+}
+
+std::vector<CodePointRange> space_ranges() {
+  return ranges_where([](CharInfo info) { return info.pattern_space(); });
+}
+
+}  // namespace growmerge::tok

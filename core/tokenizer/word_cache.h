@@ -1,0 +1,67 @@
+// Words that were merged before, with their ids: a fixed table of one cache line a word, two places
+// for each hash, so that a word costs one look and nothing is ever allocated. Not thread-safe: each
+// thread has its own.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+namespace growmerge::tok {
+
+class WordCache {
+ public:
+  static constexpr std::size_t kMaxBytes = 23;
+  static constexpr std::size_t kMaxIds = 9;
+
+  struct alignas(64) Slot {
+    std::array<std::uint64_t, 3> word;  // zero-padded, length in the last byte
+    std::array<std::int32_t, kMaxIds> ids;
+    std::uint32_t num_ids;
+  };
+  static_assert(sizeof(Slot) == 64);
+
+  WordCache() : slots_(kSlots) {}  // zero is the empty word, which is never looked for
+
+  using Key = std::array<std::uint64_t, 3>;
+  /// The word must have 1 to kMaxBytes bytes.
+  [[nodiscard]] static Key make_key(std::string_view word) {
+    std::array<char, 24> bytes{};
+    std::memcpy(bytes.data(), word.data(), word.size());
+    bytes[23] = static_cast<char>(word.size());
+    Key key;
+    std::memcpy(key.data(), bytes.data(), 24);
+    return key;
+  }
+  /// The word's slot, or nullptr.
+  [[nodiscard]] const Slot* find(const Key& key) const {
+    const std::size_t i = place(key);
+    if (slots_[i].word == key) {
+      return &slots_[i];
+    }
+    return slots_[i ^ 1].word == key ? &slots_[i ^ 1] : nullptr;
+  }
+  /// Remembers a word of at most kMaxIds ids; the older of the two at its place stays.
+  void insert(const Key& key, const std::int32_t* ids, std::size_t num_ids) {
+    const std::size_t i = place(key);
+    slots_[i ^ 1] = slots_[i];
+    slots_[i].word = key;
+    std::copy(ids, ids + num_ids, slots_[i].ids.begin());
+    slots_[i].num_ids = static_cast<std::uint32_t>(num_ids);
+  }
+
+ private:
+  static constexpr std::size_t kSlots = std::size_t{1} << 16;
+  [[nodiscard]] static std::size_t place(const Key& key) {
+    std::uint64_t h = key[0] * 0x9E3779B97F4A7C15ULL;
+    h = (h ^ h >> 32 ^ key[1]) * 0xC2B2AE3D27D4EB4FULL;
+    h = (h ^ h >> 32 ^ key[2]) * 0x165667B19E3779F9ULL;
+    return static_cast<std::size_t>(h >> 40) & (kSlots - 1);
+  }
+  std::vector<Slot> slots_;
+};
+
+}  // namespace growmerge::tok

@@ -1,0 +1,105 @@
+// Tokenizer::encode and decode for the Python scripts that compare them with the `tokenizers`
+// package.
+//
+//   growmerge_tokenizer_tool encode TOKENIZER [special] < JSONL > IDS
+//   growmerge_tokenizer_tool decode TOKENIZER [skip] < IDS > JSONL
+//   growmerge_tokenizer_tool time TOKENIZER THREADS < JSONL      (prints bytes, tokens, seconds)
+//
+// JSONL: one JSON string a line. IDS: for each line its count and its ids, int32.
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+#include "core/tokenizer.h"
+
+namespace {
+
+using growmerge::Tokenizer;
+
+void write_ids(const std::vector<std::int32_t>& ids) {
+  const auto count = static_cast<std::int32_t>(ids.size());
+  std::fwrite(&count, sizeof(count), 1, stdout);
+  std::fwrite(ids.data(), sizeof(std::int32_t), ids.size(), stdout);
+}
+
+std::vector<std::string> read_texts() {
+  std::vector<std::string> texts;
+  for (std::string line; std::getline(std::cin, line);) {
+    texts.push_back(nlohmann::json::parse(line).get<std::string>());
+  }
+  return texts;
+}
+
+void decode(const Tokenizer& tokenizer, bool skip_special) {
+  std::int32_t count = 0;
+  while (std::fread(&count, sizeof(count), 1, stdin) == 1) {
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(count));
+    if (std::fread(ids.data(), sizeof(std::int32_t), ids.size(), stdin) != ids.size()) {
+      growmerge::fail(growmerge::ErrorCode::kCorrupt, "ids end early");
+    }
+    std::puts(nlohmann::json(tokenizer.decode(ids, skip_special)).dump().c_str());
+  }
+}
+
+void time_encoding(const Tokenizer& tokenizer, int num_threads) {
+  const std::vector<std::string> texts = read_texts();
+  std::uint64_t bytes = 0;
+  for (const std::string& text : texts) {
+    bytes += text.size();
+  }
+  std::atomic<std::size_t> next{0};
+  std::atomic<std::uint64_t> tokens{0};
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < num_threads; ++t) {
+    threads.emplace_back([&] {
+      for (std::size_t i = 0; (i = next.fetch_add(1)) < texts.size();) {
+        tokens += tokenizer.encode(texts[i], false).size();
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  std::printf("%llu %llu %.6f\n", static_cast<unsigned long long>(bytes),
+              static_cast<unsigned long long>(tokens.load()), seconds.count());
+}
+
+int run(const std::vector<std::string>& args) {
+  if (args.size() < 2) {
+    std::cerr << "usage: growmerge_tokenizer_tool encode|decode|time TOKENIZER [OPTION]\n";
+    return 2;
+  }
+  const Tokenizer tokenizer = Tokenizer::load(args[1]);
+  const std::string option = args.size() > 2 ? args[2] : "";
+  if (args[0] == "encode") {
+    for (const std::string& text : read_texts()) {
+      write_ids(tokenizer.encode(text, option == "special"));
+    }
+  } else if (args[0] == "decode") {
+    decode(tokenizer, option == "skip");
+  } else {
+    time_encoding(tokenizer, option.empty() ? 1 : std::stoi(option));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const std::exception& e) {
+    std::cerr << "error: " << e.what() << '\n';
+    return 1;
+  }
+}
