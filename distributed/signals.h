@@ -1,8 +1,9 @@
 // SIGTERM and SIGUSR1 as a request to stop at the next step boundary.
 //
 // A signal handler may only set a flag, and a process has one set of handlers: the flag is the one
-// piece of global state in this room. Under mpirun both signals reach the ranks (SIGTERM is
-// followed by SIGKILL after odls_base_sigkill_timeout seconds); Slurm's `--signal=USR1@N` sends
+// piece of global state in this room. mpirun hands SIGUSR1 on at once. On SIGTERM it waits
+// odls_base_sigkill_timeout seconds (1 by default), hands it on, waits as long again and kills the
+// ranks, so whoever wants to stop a job under mpirun sends SIGUSR1. Slurm with --signal=USR1@N sends
 // SIGUSR1 N seconds before the time limit.
 #pragma once
 

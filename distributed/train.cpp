@@ -437,6 +437,7 @@ class Trainer {
   TrainingState state_;
   AdamWState optimizer_;
   std::optional<GradientBuckets> buckets_;
+  Workspace workspace_;
   ParamMap compute_;  // rounded copies; empty where the masters are computed with
   std::unique_ptr<MetricsLog> metrics_;  // rank 0 alone
   std::string found_;                    // the newest checkpoint

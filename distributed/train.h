@@ -32,10 +32,10 @@ namespace growmerge::distributed {
 
 /// Where a run takes place and what came before it.
 struct TrainRun {
-  std::filesystem::path work_dir;         // NAME.tmp; exists
-  std::filesystem::path companions_from;  // tokenizer and generation files to carry along
-  std::string start_identity;             // of the model given: resuming with another is refused
-  double flops_before = 0.0;              // spent since the base was born, for the record
+  std::filesystem::path work_dir{};         // NAME.tmp; exists
+  std::filesystem::path companions_from{};  // tokenizer and generation files to carry along
+  std::string start_identity{};             // of the model given: resuming with another is refused
+  double flops_before = 0.0;                // spent since the base was born, for the record
   std::int64_t tokens_before = 0;
 };
 

@@ -110,7 +110,8 @@ Json read_state_json(const fs::path& dir) {
 /// Empty, or what is wrong with the files that state.json lists.
 std::string damage(const fs::path& dir) {
   try {
-    for (const auto& [name, record] : read_state_json(dir).at("files").items()) {
+    const Json state = read_state_json(dir);
+    for (const auto& [name, record] : state.at("files").items()) {
       const fs::path file = dir / name;
       if (!fs::exists(file)) {
         return name + " is missing";

@@ -1,0 +1,42 @@
+#include "distributed/event_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+
+#include "core/manifest.h"
+#include "tests/support/paths.h"
+
+namespace growmerge::distributed {
+namespace {
+
+TEST(Crc32c, EqualsThePublishedCheckValues) {
+  EXPECT_EQ(crc32c("123456789", 9), 0xe3069283U);  // the check value of CRC-32C
+  const std::string zeros(32, '\0');
+  EXPECT_EQ(crc32c(zeros.data(), 32), 0x8a9136aaU);  // RFC 3720, appendix B.4
+}
+
+TEST(EventFile, RecordsAreFramedByLength) {
+  const testing::TemporaryDirectory dir;
+  EventFile(dir.path(), 7).write(8, {{"loss", 1.5}});
+  std::string bytes;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+    EXPECT_TRUE(entry.path().filename().string().starts_with("events.out.tfevents."));
+    bytes = read_file(entry.path());
+  }
+  int records = 0;
+  for (std::size_t at = 0; at < bytes.size(); ++records) {
+    std::uint64_t length = 0;
+    ASSERT_LE(at + 16, bytes.size());
+    std::memcpy(&length, bytes.data() + at, 8);
+    at += 8 + 4 + length + 4;
+    ASSERT_LE(at, bytes.size());
+  }
+  EXPECT_EQ(records, 3);  // version, session start, scalars
+  EXPECT_NE(bytes.find("brain.Event:2"), std::string::npos);
+  EXPECT_NE(bytes.find("loss"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace growmerge::distributed

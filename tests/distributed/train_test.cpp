@@ -1,0 +1,302 @@
+#include "distributed/train.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/flops.h"
+#include "core/log.h"
+#include "core/manifest.h"
+#include "distributed/training_checkpoint.h"
+#include "tests/distributed/synthetic.h"
+#include "tests/support/paths.h"
+
+namespace growmerge::distributed {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::SyntheticSource;
+using testing::tiny_model;
+
+TrainConfig small_config() {
+  TrainConfig config;
+  config.budget.steps = 8;
+  config.batch_rows = 4;
+  config.schedule.lr = 3e-3;
+  config.schedule.warmup_steps = 2;
+  return config;
+}
+
+struct Setting {
+  TrainConfig config = small_config();
+  std::uint64_t seed = 3;
+  std::string start = "tiny";
+  std::vector<StepObserver*> observers;
+};
+
+TrainResult run(const fs::path& dir, const Setting& setting) {
+  configure_log({.level = LogLevel::kError});
+  SyntheticSource source({.seed = setting.seed});
+  SyntheticSource held_out({.seed = 4, .rows = 5});
+  const auto comm = make_single_process_communicator();
+  return train(setting.config, tiny_model(), source, &held_out, *comm, setting.observers,
+               {.work_dir = dir, .start_identity = setting.start});
+}
+
+std::string error_of(const std::function<void()>& call, ErrorCode code) {
+  try {
+    call();
+  } catch (const Error& e) {
+    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code));
+    return e.what();
+  }
+  ADD_FAILURE() << "nothing thrown";
+  return {};
+}
+
+/// What SIGKILL would leave: throws out of the loop after a step.
+class Crash final : public StepObserver {
+ public:
+  explicit Crash(std::int64_t step) : step_(step) {}
+  void after_step(const StepInfo& info, const ParamMap&, std::map<std::string, double>&) override {
+    GM_CHECK(info.step != step_, kInternal, "crash");
+  }
+
+ private:
+  std::int64_t step_;
+};
+
+bool same_bits(const fs::path& a, const fs::path& b) { return hash_file(a) == hash_file(b); }
+
+TEST(Train, AccumulationChangesRoundingAlone) {
+  std::vector<std::vector<double>> losses;
+  for (const std::int64_t micro : {0, 1, 3}) {
+    const testing::TemporaryDirectory dir;
+    Setting setting;
+    setting.config.dtype = "float64";
+    setting.config.microbatch_rows = micro;
+    losses.push_back(run(dir.path(), setting).losses);
+  }
+  for (std::size_t i = 0; i < losses[0].size(); ++i) {
+    EXPECT_NEAR(losses[1][i], losses[0][i], 1e-12);
+    EXPECT_NEAR(losses[2][i], losses[0][i], 1e-12);
+  }
+}
+
+TEST(Train, ResumesToTheSameBits) {
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    for (const char* save_dtype : {"float32", "bfloat16"}) {
+      const testing::TemporaryDirectory whole;
+      const testing::TemporaryDirectory parts;
+      Setting setting;
+      setting.config.dtype = dtype;
+      setting.config.save_dtype = save_dtype;
+      setting.config.checkpoint_every = 3;
+      setting.config.log_every = 2;  // step 3 stands inside a window
+      run(whole.path(), setting);
+      Crash crash(5);
+      setting.observers = {&crash};
+      error_of([&] { run(parts.path(), setting); }, ErrorCode::kInternal);
+      setting.observers = {};
+      const TrainResult rest = run(parts.path(), setting);
+      EXPECT_EQ(rest.resumed_from, 3);
+      EXPECT_EQ(rest.steps, 8);
+      for (const char* file : {"model.safetensors", "trainer/moments.safetensors"}) {
+        EXPECT_TRUE(same_bits(whole.path() / file, parts.path() / file)) << dtype << " " << file;
+      }
+    }
+  }
+}
+
+std::vector<nlohmann::json> metrics_of(const fs::path& dir) {
+  std::ifstream file(dir / "metrics.jsonl");
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(file, line);) {
+    lines.push_back(nlohmann::json::parse(line));
+  }
+  return lines;
+}
+
+class CountCalls final : public StepObserver {
+ public:
+  void after_step(const StepInfo& info, const ParamMap& params,
+                  std::map<std::string, double>& metrics) override {
+    EXPECT_EQ(params.begin()->second.scalar_type(), at::kFloat);
+    metrics["asymmetry"] = static_cast<double>(info.step);
+  }
+};
+
+TEST(Train, MetricsSayWhatHappened) {
+  const testing::TemporaryDirectory dir;
+  CountCalls observer;
+  Setting setting;
+  setting.config.eval_every = 4;
+  setting.config.peak_tflops = 1e-3;
+  setting.observers = {&observer};
+  const TrainResult result = run(dir.path(), setting);
+  std::size_t steps = 0;
+  std::vector<std::int64_t> evaluated;
+  for (const auto& line : metrics_of(dir.path())) {
+    if (line.contains("held_out_loss")) {
+      evaluated.push_back(line["step"]);
+      EXPECT_TRUE(line.contains("held_out_loss/one") && line.contains("held_out_loss/two"));
+      continue;
+    }
+    const std::int64_t step = line["step"];
+    EXPECT_EQ(step, static_cast<std::int64_t>(steps) + 1);
+    EXPECT_EQ(line["loss"].get<double>(), result.losses[steps++]);
+    EXPECT_EQ(line["asymmetry"].get<double>(), static_cast<double>(step));
+    EXPECT_EQ(line["tokens"].get<double>(), static_cast<double>(step * 4 * 12));
+    EXPECT_GT(line["grad_norm"].get<double>(), 0.0);
+    EXPECT_GT(line["mfu"].get<double>(), 0.0);
+    EXPECT_GT(line["tokens_per_s"].get<double>(), 0.0);
+    const double flops =
+        train_flops_per_token(testing::tiny_config(), 12, FlopConvention::kCausal) *
+        static_cast<double>(step * 4 * 12);
+    EXPECT_NEAR(line["flops"].get<double>(), flops, 1e-9 * flops);
+  }
+  EXPECT_EQ(steps, 8U);
+  EXPECT_EQ(evaluated, (std::vector<std::int64_t>{0, 4, 8}));
+  EXPECT_EQ(result.held_out.at("held_out_loss"),
+            metrics_of(dir.path()).back()["held_out_loss"].get<double>());
+}
+
+TEST(Train, AnotherRunIsRefused) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.checkpoint_every = 2;
+  Crash crash(3);
+  setting.observers = {&crash};
+  error_of([&] { run(dir.path(), setting); }, ErrorCode::kInternal);
+  setting.observers = {};
+  Setting other = setting;
+  other.seed = 99;
+  std::string text = error_of([&] { run(dir.path(), other); }, ErrorCode::kMismatch);
+  EXPECT_NE(text.find("another stream of training data (then synthetic-3, now synthetic-99)"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("to start afresh"), std::string::npos);
+  other = setting;
+  other.config.schedule.lr = 1.0;
+  text = error_of([&] { run(dir.path(), other); }, ErrorCode::kMismatch);
+  EXPECT_NE(text.find("another config"), std::string::npos) << text;
+  EXPECT_NE(text.find("lr: 0.003"), std::string::npos) << text;
+  other = setting;
+  other.start = "other";
+  text = error_of([&] { run(dir.path(), other); }, ErrorCode::kMismatch);
+  EXPECT_NE(text.find("another starting model"), std::string::npos) << text;
+  // What does not change the steps may change.
+  setting.config.log_every = 3;
+  setting.config.keep_last = 1;
+  setting.config.microbatch_rows = 2;
+  EXPECT_EQ(run(dir.path(), setting).resumed_from, 2);
+}
+
+TEST(Train, ADamagedCheckpointIsPassedOver) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.checkpoint_every = 2;
+  Crash crash(7);
+  setting.observers = {&crash};
+  error_of([&] { run(dir.path(), setting); }, ErrorCode::kInternal);
+  setting.observers = {};
+  EXPECT_FALSE(fs::exists(dir.path() / "step-2")) << "keep_last is 2";
+  fs::resize_file(dir.path() / "step-6/model.safetensors", 100);
+  {
+    std::fstream file(dir.path() / "step-4/trainer/moments.safetensors",
+                      std::ios::in | std::ios::out);
+    file.seekp(-1, std::ios::end);
+    file.put('?');
+  }
+  EXPECT_EQ(newest_training_checkpoint(dir.path()), std::nullopt);
+  fs::create_directories(dir.path() / "step-7.tmp");
+  EXPECT_EQ(run(dir.path(), setting).resumed_from, 0);
+}
+
+TEST(Train, AFinishedRunIsNotRepeated) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.save_trainer_state = false;
+  const TrainResult first = run(dir.path(), setting);
+  EXPECT_FALSE(fs::exists(dir.path() / "step-8"));
+  EXPECT_FALSE(fs::exists(dir.path() / "trainer/moments.safetensors"));
+  EXPECT_TRUE(fs::exists(dir.path() / "config.json"));
+  const TrainResult again = run(dir.path(), setting);
+  EXPECT_TRUE(again.losses.empty());
+  EXPECT_EQ(again.steps, 8);
+  EXPECT_EQ(again.held_out, first.held_out);
+}
+
+TEST(Train, BadInputIsRefusedBeforeWork) {
+  const testing::TemporaryDirectory dir;
+  const auto comm = make_single_process_communicator();
+  TrainConfig config = small_config();
+  config.budget.tokens = 5;
+  EXPECT_NE(error_of([&] { config.validate(); }, ErrorCode::kInvalidArgument)
+                .find("exactly one of steps, tokens and flops, got 2"),
+            std::string::npos);
+  config = small_config();
+  config.dtype = "float16";
+  EXPECT_NE(error_of([&] { config.validate(); }, ErrorCode::kInvalidArgument).find("bfloat16"),
+            std::string::npos);
+  config = small_config();
+  SyntheticSource few({.seed = 1, .rows = 31});
+  std::string text = error_of(
+      [&] {
+        static_cast<void>(
+            train(config, tiny_model(), few, nullptr, *comm, {}, {.work_dir = dir.path()}));
+      },
+      ErrorCode::kInvalidArgument);
+  EXPECT_NE(text.find("need 32 rows, the stream has 31"), std::string::npos) << text;
+  SyntheticSource wide({.seed = 1, .vocab_size = 49});
+  text = error_of(
+      [&] {
+        static_cast<void>(
+            train(config, tiny_model(), wide, nullptr, *comm, {}, {.work_dir = dir.path()}));
+      },
+      ErrorCode::kMismatch);
+  EXPECT_NE(text.find("a vocabulary of 49, the model has 48"), std::string::npos) << text;
+}
+
+TEST(Train, BudgetsAreRoundedToWholeSteps) {
+  TrainConfig config = small_config();
+  config.budget = {};
+  config.budget.tokens = 1000;
+  TrainPlan plan = plan_training(config, testing::tiny_config(), 12);
+  EXPECT_EQ(plan.tokens_per_step, 48);
+  EXPECT_EQ(plan.steps, 21);
+  EXPECT_NEAR(plan.mismatch, 21 * 48 / 1000.0 - 1.0, 1e-12);
+  config.budget = {};
+  config.budget.flops = 10.4 * plan.flops_per_step;
+  plan = plan_training(config, testing::tiny_config(), 12);
+  EXPECT_EQ(plan.steps, 10);
+  EXPECT_NEAR(plan.mismatch, 10 / 10.4 - 1.0, 1e-12);
+}
+
+TEST(Train, GoldenLosses) {
+  // Regenerate only for a change that means to change the numbers, and say why in the commit.
+  std::ifstream file(testing::source_dir() / "tests/distributed/golden_losses.txt");
+  ASSERT_TRUE(file.good());
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.dtype = "float64";
+  setting.config.budget.steps = 20;
+  const std::vector<double> losses = run(dir.path(), setting).losses;
+  std::size_t i = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') {
+      continue;
+    }
+    ASSERT_LT(i, losses.size());
+    EXPECT_NEAR(losses[i], std::stod(line), 1e-10) << "step " << i + 1;
+    ++i;
+  }
+  EXPECT_EQ(i, losses.size());
+}
+
+}  // namespace
+}  // namespace growmerge::distributed
