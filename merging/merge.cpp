@@ -103,9 +103,9 @@ void open_statistics(MergePlan& plan) {
     GM_CHECK(fs::exists(file), kNotFound, "no '", file.string(),
              "': expected what `growmerge stats` writes");
     SafetensorsFile statistics = SafetensorsFile::open(file);
-    const auto hash = statistics.metadata().find("model_hash");
+    const auto hash = statistics.metadata().find("model_identity");
     GM_CHECK(hash != statistics.metadata().end(), kCorrupt, "'", file.string(),
-             "' has no metadata 'model_hash': it was not written by `growmerge stats`");
+             "' has no metadata 'model_identity': it was not written by `growmerge stats`");
     const std::string identity = path_identity(plan.models[m].dir());
     GM_CHECK(hash->second == identity, kMismatch, "'", file.string(),
              "' holds statistics of model ", hash->second, ", but '", plan.models[m].dir().string(),

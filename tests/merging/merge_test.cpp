@@ -178,7 +178,7 @@ TEST_F(MergeTest, FisherTakesStatisticsOfTheRightModel) {
     }
     f.at("model.norm.weight")[3] = 1000 * value;
     save_safetensors(path(model + "-stats") / "fisher.safetensors", f,
-                     {{"model_hash", path_identity(path(model))}, {"num_sequences", "4"}});
+                     {{"model_identity", path_identity(path(model))}, {"num_sequences", "4"}});
   };
   statistics("a", 1e-9F);
   statistics("b", 5.0F);
