@@ -1,6 +1,7 @@
 #include "core/ops/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>

@@ -4,6 +4,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
+#include <cstdint>
+
 #include "core/error.h"
 #include "core/ops/kernels/kernels.h"
 
