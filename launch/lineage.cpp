@@ -13,9 +13,9 @@ Lineage lineage_of(const std::filesystem::path& model) {
   out.flops_total = manifest->flops_total;
   out.flops_sunk = manifest->flops_sunk;
   out.tokens_total = manifest->tokens_total;
-  for (const char* kept : {"grown_from", "grown_from_path", "width_factor", "depth_factor"}) {
-    if (const auto it = manifest->notes.find(kept); it != manifest->notes.end()) {
-      out.notes.insert(*it);
+  for (const auto& note : manifest->notes) {
+    if (note.first.starts_with("grown_from") || note.first.starts_with("growth.")) {
+      out.notes.insert(note);
     }
   }
   return out;

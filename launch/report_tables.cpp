@@ -134,12 +134,26 @@ Table difference_table(const std::string& title, const std::string& note,
   return out;
 }
 
-/// Comparisons of a merge with a joint model.
+/// A merge and a joint model: these have a table of their own.
+bool is_merge_against_joint(const ReportData& data, const ReportComparison& comparison) {
+  return data.entry(comparison.model).model.role == "merge" &&
+         data.entry(comparison.baseline).model.role == "joint";
+}
+
 std::vector<ReportComparison> merge_against_joint(const ReportData& data) {
   std::vector<ReportComparison> out;
   for (const ReportComparison& comparison : data.against_baselines) {
-    if (data.entry(comparison.model).model.role == "merge" &&
-        data.entry(comparison.baseline).model.role == "joint") {
+    if (is_merge_against_joint(data, comparison)) {
+      out.push_back(comparison);
+    }
+  }
+  return out;
+}
+
+std::vector<ReportComparison> against_others(const ReportData& data) {
+  std::vector<ReportComparison> out;
+  for (const ReportComparison& comparison : data.against_baselines) {
+    if (!is_merge_against_joint(data, comparison)) {
       out.push_back(comparison);
     }
   }
@@ -158,7 +172,7 @@ std::vector<Table> report_tables(const ReportData& data) {
                                      "no evidence of equality. The "
                                      "interval covers the choice of test items; how training seeds "
                                      "would scatter is not in it.",
-                                 data.against_baselines));
+                                 against_others(data)));
   all.push_back(difference_table(
       "Source language (" + data.config.source_language + ") kept or lost",
       "Model minus its unadapted base, on the tasks of the source language.", data.against_base));

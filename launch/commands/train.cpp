@@ -182,6 +182,9 @@ void work(const TrainCommandConfig& config, StageRun& run) {
     if (!config.held_out.sources.empty()) {
       held_out = data::HeldOutStream::open(held_out_config(config), fit);
     }
+    if (!config.model.empty()) {
+      symmetry = make_growth_observer(model.config, config.symmetry);
+    }
   });
   const Lineage before = config.model.empty() ? Lineage{} : lineage_of(config.model);
   const distributed::TrainRun where{.work_dir = run.dir,

@@ -24,8 +24,11 @@ using testing::write_text;
 /// first `right` of 40 pairs are right.
 void write_model(const fs::path& dir, const std::string& name, double bits_per_byte, int right) {
   eval::TaskItems texts;
-  texts.header = {
-      .name = "bpb_nl", .kind = "bpb", .language = "nl", .prefix = "bos", .data_hash = "t"};
+  texts.header.name = "bpb_nl";
+  texts.header.kind = "bpb";
+  texts.header.language = "nl";
+  texts.header.prefix = "bos";
+  texts.header.data_hash = "t";
   for (int i = 0; i < 30; ++i) {
     const double bits = bits_per_byte + 0.1 * (i % 3);
     texts.texts.push_back({.id = "d" + std::to_string(i),
@@ -37,7 +40,10 @@ void write_model(const fs::path& dir, const std::string& name, double bits_per_b
                            .windows = 1});
   }
   eval::TaskItems pairs;
-  pairs.header = {.name = "pairs_en", .kind = "pairs", .language = "en", .data_hash = "p"};
+  pairs.header.name = "pairs_en";
+  pairs.header.kind = "pairs";
+  pairs.header.language = "en";
+  pairs.header.data_hash = "p";
   for (int i = 0; i < 40; ++i) {
     eval::PairRecord item;
     item.id = "p" + std::to_string(i);
