@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -19,6 +20,8 @@ namespace {
 constexpr std::array<at::ScalarType, 3> kPrecisions = {
     at::ScalarType::Double, at::ScalarType::Float, at::ScalarType::BFloat16};
 constexpr std::array<double, 3> kLossFloor = {1e-10, 1e-6, 2e-3};
+// The mean of N rounding errors may be near 0 by luck; sqrt(sum of squares) / N is its scale.
+constexpr double kStandardErrors = 4.0;
 
 // Logits [T, V] of one sequence in float64, computed in the parameters' dtype.
 at::Tensor sequence_logits(const Model& model, const std::vector<std::int64_t>& sequence) {
@@ -31,10 +34,11 @@ at::Tensor sequence_logits(const Model& model, const std::vector<std::int64_t>& 
   return head_logits(model.config, model.params, hidden).to(at::ScalarType::Double).contiguous();
 }
 
-// Sum of NLL of a sequence's next tokens, float64.
-double next_token_nll(const at::Tensor& logits_TV, const std::vector<std::int64_t>& sequence) {
+// NLL of each next token of a sequence, float64.
+std::vector<double> next_token_nll(const at::Tensor& logits_TV,
+                                   const std::vector<std::int64_t>& sequence) {
   const std::int64_t vocab = logits_TV.size(1);
-  double sum = 0.0;
+  std::vector<double> out;
   for (std::size_t t = 0; t + 1 < sequence.size(); ++t) {
     const double* row = logits_TV.const_data_ptr<double>() + static_cast<std::int64_t>(t) * vocab;
     const double peak = *std::max_element(row, row + vocab);
@@ -42,9 +46,13 @@ double next_token_nll(const at::Tensor& logits_TV, const std::vector<std::int64_
     for (std::int64_t i = 0; i < vocab; ++i) {
       total += std::exp(row[i] - peak);
     }
-    sum += peak + std::log(total) - row[sequence[t + 1]];
+    out.push_back(peak + std::log(total) - row[sequence[t + 1]]);
   }
-  return sum;
+  return out;
+}
+
+double sum_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
 // NaN where either side is not finite.
@@ -81,6 +89,7 @@ struct Measured {
   std::array<double, 3> source_error = {};  // source against the next higher precision
   std::array<double, 3> source_nll = {};
   std::array<double, 3> grown_nll = {};
+  std::array<double, 3> nll_error_squares = {};  // of the source's tokens, as source_error
   double logit_squares = 0.0;
   std::int64_t num_logits = 0;
   std::int64_t num_targets = 0;
@@ -89,6 +98,7 @@ struct Measured {
 Measured measure(const Model& source, const Model& grown, const TokenSequences& sequences) {
   Measured out;
   std::vector<at::Tensor> higher(sequences.size());  // the source's logits, one precision up
+  std::vector<std::vector<double>> higher_nll(sequences.size());
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
     const Model a{source.config, source.params.to(kPrecisions[p])};
     const Model b{grown.config, grown.params.to(kPrecisions[p])};
@@ -96,16 +106,22 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
       const at::Tensor x = sequence_logits(a, sequences[s]);
       const at::Tensor y = sequence_logits(b, sequences[s]);
       out.difference[p] = larger(out.difference[p], max_difference(x, y));
-      out.source_nll[p] += next_token_nll(x, sequences[s]);
-      out.grown_nll[p] += next_token_nll(y, sequences[s]);
+      const std::vector<double> nll = next_token_nll(x, sequences[s]);
+      out.source_nll[p] += sum_of(nll);
+      out.grown_nll[p] += sum_of(next_token_nll(y, sequences[s]));
       if (p == 0) {
         out.logit_squares += sum_of_squares(x);
         out.num_logits += x.numel();
         out.num_targets += static_cast<std::int64_t>(sequences[s].size()) - 1;
       } else {
         out.source_error[p] = larger(out.source_error[p], max_difference(x, higher[s]));
+        for (std::size_t t = 0; t < nll.size(); ++t) {
+          const double error = nll[t] - higher_nll[s][t];
+          out.nll_error_squares[p] += error * error;
+        }
       }
       higher[s] = x;
+      higher_nll[s] = nll;
     }
   }
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
@@ -229,7 +245,10 @@ Certificate certify_growth(const Model& source, const Model& grown, const Certif
     const std::size_t allowed = std::max(p, coarsest);
     double loss_error = 0.0;
     if (allowed > 0) {
-      loss_error = std::abs(measured.source_nll[allowed] - measured.source_nll[allowed - 1]);
+      const double own = measured.source_nll[allowed] - measured.source_nll[allowed - 1];
+      loss_error =
+          std::max(std::abs(own), kStandardErrors * std::sqrt(measured.nll_error_squares[allowed]) /
+                                      static_cast<double>(measured.num_targets));
     }
     PrecisionCheck check;
     check.arithmetic = dtype_name(kPrecisions[p]);

@@ -7,8 +7,9 @@
 //             rounded to float32 or bfloat16 get that precision's tolerance
 //   float32   max(4 x the source's own float32-against-float64 error, 1e-5 rms)
 //   bfloat16  2 x the source's own bfloat16-against-float32 error
-// rms is the root mean square of the source's float64 logits. The loss may differ by the mean NLL's
-// share of the same: max(the source's own error x factor, 1e-10 | 1e-6 | 2e-3).
+// rms is the root mean square of the source's float64 logits. The mean NLL may differ by the same
+// factors of the source's own error in it, which is taken as no smaller than 4 standard errors of a
+// mean of its tokens' errors (a mean may be near 0 by luck), and always by 1e-10 | 1e-6 | 2e-3.
 // Deterministic for given tokens. Memory: both models in float64, and one sequence's logits each.
 #pragma once
 
