@@ -250,6 +250,9 @@ int run_command_line(int argc, char** argv) {
     log_error(e.what());
     return exit_code(e.code());
   }
+  if (command->is_inspection && command->is_inspection(parsed.line)) {
+    return run_plain([&] { return command->inspect(parsed.line); });
+  }
   if (!command->is_stage()) {
     return run_plain([&] { return command->run(parsed.line); });
   }

@@ -78,6 +78,9 @@ struct Command {
   StageFunctions stage;  // empty where the command is no stage
   /// A stage that also works without --out, by printing.
   std::function<void(const YamlNode& config, Communicator& comm)> prints_without_out;
+  /// Whether the first path asks for something that is no stage (`tokenizer inspect`), and doing it.
+  std::function<bool(const CommandLine& line)> is_inspection;
+  std::function<int(const CommandLine& line)> inspect;
   /// For commands that are no stage, which read their command line themselves and are always one
   /// plain process. Returns the exit code.
   std::function<int(const CommandLine& line)> run;

@@ -83,8 +83,8 @@ TEST_F(ExperimentTest, OverridesReachKeysAndVariables) {
 }
 
 TEST_F(ExperimentTest, DefaultsLieUnderAStagesOwnConfig) {
-  const Experiment e = load(concat(
-      kTwoLanguages, "defaults:\n  eval: {bootstrap_resamples: 300, batch_tokens: 64}\n"));
+  const Experiment e = load(
+      concat(kTwoLanguages, "defaults:\n  eval: {bootstrap_resamples: 300, batch_tokens: 64}\n"));
   const auto eval = std::find_if(e.stages.begin(), e.stages.end(),
                                  [](const ExperimentStage& s) { return s.name == "eval"; });
   EXPECT_EQ(eval->config.find("bootstrap_resamples")->as_int(), 300);

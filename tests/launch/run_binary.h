@@ -20,12 +20,14 @@ struct Ran {
   }
 };
 
+inline std::string binary() {
+  const char* given = std::getenv("GROWMERGE_BINARY");
+  return given != nullptr ? given : "build/dev/bin/growmerge";
+}
+
 /// `words` as a shell would read them, behind the binary's path; `before` goes in front of it.
 inline Ran growmerge(const std::string& words, const std::string& before = "") {
-  const char* binary = std::getenv("GROWMERGE_BINARY");
-  const std::string command = before + " " +
-                              (binary != nullptr ? binary : "build/dev/bin/growmerge") + " " +
-                              words + " 2>&1";
+  const std::string command = before + " " + binary() + " " + words + " 2>&1";
   Ran out;
   std::FILE* pipe = popen(command.c_str(), "r");
   char buffer[4096];
