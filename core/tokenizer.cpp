@@ -1,6 +1,8 @@
 #include "core/tokenizer.h"
 
 #include <mutex>
+#include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -87,11 +89,12 @@ struct Tokenizer::Impl {
     }
     for (const AddedTokenSpec& token : spec.added_tokens) {
       put(token.content, token.id);
-      special[static_cast<std::size_t>(token.id)] = token.special;
       added.emplace(token.content, token.id);
     }
+    set_decoded_forms(spec.added_tokens);
   }
 
+  void set_decoded_forms(const std::vector<AddedTokenSpec>& added_tokens);
   void encode_text(std::string_view text, EncodeState& state, std::vector<std::int32_t>& out) const;
 
   std::string hash;
@@ -104,10 +107,33 @@ struct Tokenizer::Impl {
   AddedTokenMatcher normalized_tokens;
   tok::TokenMap added;
   std::vector<std::string> tokens;
-  std::vector<bool> special;
+  std::unordered_map<std::int32_t, std::string> decoded_forms;  // where not the token itself
+  std::vector<bool> special;                                    // skipped by decode(.., true)
   std::vector<bool> known;
   mutable StatePool states;
 };
+
+/// As in the package, a token that is looked for in normalized text enters the decoder normalized,
+/// and is special only if that form is the text of a special token.
+void Tokenizer::Impl::set_decoded_forms(const std::vector<AddedTokenSpec>& added_tokens) {
+  std::set<std::string_view> special_texts;
+  for (const AddedTokenSpec& token : added_tokens) {
+    if (token.special) {
+      special_texts.insert(token.content);
+    }
+  }
+  for (const AddedTokenSpec& token : added_tokens) {
+    std::string buffer;
+    std::string_view form = token.content;
+    if (token.normalized) {
+      form = normalizer.normalize(form, buffer);
+    }
+    if (form != token.content) {
+      decoded_forms.emplace(token.id, form);
+    }
+    special[static_cast<std::size_t>(token.id)] = special_texts.contains(form);
+  }
+}
 
 void Tokenizer::Impl::encode_text(std::string_view text, EncodeState& state,
                                   std::vector<std::int32_t>& out) const {
@@ -197,7 +223,8 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_speci
         (skip_special && impl_->special[i])) {
       continue;
     }
-    tokens.push_back(impl_->tokens[i]);
+    const auto form = impl_->decoded_forms.find(id);
+    tokens.push_back(form == impl_->decoded_forms.end() ? impl_->tokens[i] : form->second);
   }
   return impl_->decoder.decode(std::move(tokens));
 }

@@ -33,8 +33,9 @@ Bpe::Bpe(const BpeSpec& spec, bool byte_level, bool whole_text)
   };
   for (std::size_t rank = 0; rank < spec.merges.size(); ++rank) {
     const auto& [left, right] = spec.merges[rank];
-    merges_.insert(id_of(left, rank), id_of(right, rank),
-                   {static_cast<std::int32_t>(rank), id_of(left + right, rank)});
+    const std::int32_t left_id = id_of(left, rank);
+    const std::int32_t right_id = id_of(right, rank);
+    merges_.insert(left_id, right_id, {static_cast<std::int32_t>(rank), id_of(left + right, rank)});
   }
   if (!spec.unk_token.empty()) {
     const auto id = token_to_id(spec.unk_token);

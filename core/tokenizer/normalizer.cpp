@@ -35,7 +35,7 @@ bool is_ascii(std::string_view text) {
   return true;
 }
 
-std::string unicode_form(std::string_view text, NormalizerSpec::Kind kind) {
+std::string utf8proc_form(std::string_view text, NormalizerSpec::Kind kind) {
   using Kind = NormalizerSpec::Kind;
   int options = UTF8PROC_STABLE;
   options |= kind == Kind::kNfc || kind == Kind::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
@@ -49,6 +49,24 @@ std::string unicode_form(std::string_view text, NormalizerSpec::Kind kind) {
   GM_CHECK(size >= 0, kInternal, "Unicode normalization failed: ", utf8proc_errmsg(size));
   std::string out(reinterpret_cast<const char*>(result), static_cast<std::size_t>(size));
   std::free(result);
+  return out;
+}
+
+/// The normal form in the package's Unicode version, which is older than utf8proc's: marks that it
+/// does not know stay where they are and keep their neighbours apart.
+std::string unicode_form(std::string_view text, NormalizerSpec::Kind kind) {
+  std::string out;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    std::size_t length = 0;
+    if (char_info(decode_utf8(text.data() + i, &length)).normalization_unknown()) {
+      out += utf8proc_form(text.substr(begin, i - begin), kind);
+      out.append(text, i, length);
+      begin = i + length;
+    }
+    i += length;
+  }
+  out += utf8proc_form(text.substr(begin), kind);
   return out;
 }
 

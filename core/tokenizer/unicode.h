@@ -62,6 +62,8 @@ struct CharInfo {
   [[nodiscard]] bool word() const { return (bits & 1U << 8) != 0; }
   [[nodiscard]] bool punctuation() const { return (bits & 1U << 9) != 0; }
   [[nodiscard]] bool nfc_unsafe() const { return (bits & 1U << 10) != 0; }
+  /// Inert in normal forms, though newer versions of Unicode give it a combining class.
+  [[nodiscard]] bool normalization_unknown() const { return (bits & 1U << 11) != 0; }
   [[nodiscard]] bool letter() const { return category() <= 4; }
   [[nodiscard]] bool number() const { return category() >= 8 && category() <= 10; }
 };
