@@ -150,13 +150,14 @@ std::string forgetting_plots(const ReportData& data, const Colors& colors) {
   return out;
 }
 
-std::string asymmetry_plot(const ReportData& data, const Colors& colors) {
+std::string asymmetry_plot(const ReportData& data) {
   LinePlot plot;
   plot.title = "Asymmetry of cloned blocks";
   plot.x_label = "steps";
   plot.y_label = "asymmetry (0: clones, 1: unrelated)";
   for (const ReportEntry& entry : data.entries) {
-    Series series = metric_series(entry, "step", "asymmetry/all", colors.of(entry));
+    Series series =
+        metric_series(entry, "step", "asymmetry/all", static_cast<int>(plot.series.size()));
     if (series.points.size() >= 2) {
       plot.series.push_back(std::move(series));
     }
@@ -185,7 +186,7 @@ std::string report_html(const ReportData& data) {
   out += section("Bits per byte", score_plots(data, colors, true));
   out += section("Minimal pairs", score_plots(data, colors, false));
   out += section("Source language kept or lost", forgetting_plots(data, colors));
-  out += section("Training", loss_plots(data, colors) + asymmetry_plot(data, colors));
+  out += section("Training", loss_plots(data, colors) + asymmetry_plot(data));
   if (!data.samples.empty()) {
     out += "<h2>Sampled text</h2>\n";
     for (const auto& [name, texts] : data.samples) {

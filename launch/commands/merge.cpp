@@ -1,6 +1,8 @@
 // growmerge merge: a recipe (mergekit's YAML) -> a checkpoint, streamed.
 #include "merging/merge.h"
 
+#include <filesystem>
+
 #include "core/error.h"
 #include "core/log.h"
 #include "launch/commands/commands.h"
@@ -12,8 +14,30 @@ namespace {
 
 using merging::Recipe;
 
+namespace fs = std::filesystem;
+
+/// The recipe looks for its models when it is read; those of an experiment may not be made yet.
+/// Paths without a file of origin are taken as they are.
+YamlNode with_models_to_come(const YamlNode& node) {
+  YamlNode out = node;
+  for (auto& [key, value] : out.entries) {
+    const bool is_path = key == "model" || key == "base_model" || key == "statistics";
+    if (is_path && value.is_scalar() && value.scalar.find('+') == std::string::npos &&
+        !fs::exists(value.scalar) &&
+        !fs::exists(fs::path(value.file).parent_path() / value.scalar)) {
+      value.file.clear();
+    } else {
+      value = with_models_to_come(YamlNode(value));
+    }
+  }
+  for (YamlNode& item : out.items) {
+    item = with_models_to_come(YamlNode(item));
+  }
+  return out;
+}
+
 StagePlan plan(const YamlNode& node) {
-  const Recipe recipe = merging::parse_recipe(node);
+  const Recipe recipe = merging::parse_recipe(with_models_to_come(node));
   StagePlan out;
   out.stage = "merge";
   out.config = node_to_yaml(node);
