@@ -34,5 +34,7 @@ if [ "$status" = 3 ]; then
 elif [ "$status" != 0 ]; then
   exit "$status"
 fi
-exec growmerge run --config "configs/experiments/$experiment.yaml" --out "$out/$experiment" \
-  --set "text=$PWD/$out/text" "${overrides[@]}"
+if [ "$experiment" = quickstart ]; then
+  overrides=(--set "text=$out/text" "${overrides[@]}")
+fi
+exec growmerge run --config "configs/experiments/$experiment.yaml" --out "$out/$experiment" "${overrides[@]}"
