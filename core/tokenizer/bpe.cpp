@@ -108,7 +108,11 @@ void Bpe::encode_cached(std::string_view word, EncodeState& state,
   }
   const WordCache::Key key = WordCache::make_key(word);
   if (const WordCache::Slot* slot = state.cache.find(key)) {
-    out.insert(out.end(), slot->ids.begin(), slot->ids.begin() + slot->num_ids);
+    const std::size_t before = out.size();
+    out.resize(before + WordCache::kMaxIds);  // a copy of known length is cheaper
+    std::copy(slot->ids.begin(), slot->ids.end(),
+              out.begin() + static_cast<std::ptrdiff_t>(before));
+    out.resize(before + slot->num_ids);
     return;
   }
   const std::size_t before = out.size();

@@ -75,6 +75,7 @@ std::optional<Scanner> Scanner::for_pre_tokenizers(const std::vector<PreTokenize
 
 Scanner::Scanner(bool is_gpt2, bool isolate_digits, int max_digits)
     : is_gpt2_(is_gpt2), max_digits_(max_digits) {
+  bytes_.fill(kNotAscii);
   std::array<std::uint8_t, 256> page{};
   for (std::uint32_t c = 0; c < 0x110000; ++c) {
     const CharInfo info = char_info(c);
@@ -85,7 +86,7 @@ Scanner::Scanner(bool is_gpt2, bool isolate_digits, int max_digits)
                                                          : kOther;
     page[c & 255] = value;
     if (c < 128) {
-      ascii_[c] = value;
+      bytes_[c] = value;
     }
     if ((c & 255) == 255) {
       const bool again =
@@ -99,10 +100,10 @@ Scanner::Scanner(bool is_gpt2, bool isolate_digits, int max_digits)
 }
 
 Scanner::Class Scanner::class_at(std::string_view text, std::size_t at, std::size_t* length) const {
-  const auto first = static_cast<unsigned char>(text[at]);
-  if (first < 0x80) {
+  const Class byte = bytes_[static_cast<unsigned char>(text[at])];
+  if (byte != kNotAscii) {
     *length = 1;
-    return ascii_[first];
+    return byte;
   }
   const std::uint32_t c = decode_utf8(text.data() + at, length);
   return static_cast<Class>(
@@ -110,11 +111,17 @@ Scanner::Class Scanner::class_at(std::string_view text, std::size_t at, std::siz
 }
 
 std::size_t Scanner::run_end(std::string_view text, std::size_t at, Class wanted) const {
-  std::size_t length = 0;
-  while (at < text.size() && class_at(text, at, &length) == wanted) {
+  while (true) {
+    while (at < text.size() && bytes_[static_cast<unsigned char>(text[at])] == wanted) {
+      ++at;
+    }
+    std::size_t length = 0;
+    if (at == text.size() || bytes_[static_cast<unsigned char>(text[at])] != kNotAscii ||
+        class_at(text, at, &length) != wanted) {
+      return at;
+    }
     at += length;
   }
-  return at;
 }
 
 /// \s+(?!\S)|\s+, and before it \s*[\r\n]+ when newlines_first.

@@ -35,7 +35,7 @@ class Scanner {
   }
 
  private:
-  enum Class : std::uint8_t { kLetter, kNumber, kSpace, kOther, kDigit };
+  enum Class : std::uint8_t { kLetter, kNumber, kSpace, kOther, kDigit, kNotAscii };
   Scanner(bool is_gpt2, bool isolate_digits, int max_digits);
   [[nodiscard]] Class class_at(std::string_view text, std::size_t at, std::size_t* length) const;
   [[nodiscard]] std::size_t run_end(std::string_view text, std::size_t at, Class wanted) const;
@@ -46,7 +46,7 @@ class Scanner {
 
   bool is_gpt2_;
   int max_digits_;
-  std::array<Class, 128> ascii_{};
+  std::array<Class, 256> bytes_{};                  // kNotAscii from 0x80 on
   std::vector<std::uint8_t> pages_;                 // classes of 256 code points each
   std::array<std::uint16_t, 0x1100> page_index_{};  // of a code point's page
 };

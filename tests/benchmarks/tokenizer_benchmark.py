@@ -1,0 +1,98 @@
+"""Encoding the corpora: the `tokenizers` package and growmerge alternately, in one run.
+
+usage: tokenizer_benchmark.py [--bytes N] [--threads N] [--rounds N] [--only NAME]
+
+Prints MB/s of text, the ratio and peak resident memory for each tokenizer. Both hold the same texts in
+memory and encode one document a call (the package: encode_batch_fast over all, on as many threads);
+loading the tokenizer and the texts is not timed, but counts for the memory. Best of the rounds.
+"""
+
+import argparse
+import glob
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
+BIN = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/dev/bin/growmerge")).parent
+DATA = Path(os.environ.get("GROWMERGE_TEST_DATA", ROOT / "../shared/data"))
+NAMES = ["gpt2", "smollm2", "dolma2_cl100k", "phi3_mini_spm"]
+
+
+def peer(tokenizer, texts):
+    """Runs in a process of its own; prints what growmerge_tokenizer_tool prints."""
+    from tokenizers import Tokenizer
+    encoder = Tokenizer.from_file(tokenizer)
+    with open(texts) as lines:
+        documents = [json.loads(line) for line in lines]
+    begin = time.perf_counter()
+    tokens = sum(len(e.ids) for e in encoder.encode_batch_fast(documents, add_special_tokens=False))
+    seconds = time.perf_counter() - begin
+    print(sum(len(d.encode()) for d in documents), tokens, seconds)
+
+
+def run(command, texts, threads):
+    """(bytes, tokens, seconds, peak MB) of a process that reads the texts."""
+    environment = dict(os.environ, RAYON_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="true")
+    with open(texts, "rb") as source, tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, stdin=source, stdout=out, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            sys.exit(f"failed: {command}")
+        out.seek(0)
+        size, tokens, seconds = out.read().split()
+    return int(size), int(tokens), float(seconds), usage.ru_maxrss / 1024
+
+
+def write_texts(path, limit):
+    lines = []
+    for file in sorted(glob.glob(str(DATA / "corpora/*/*/*.jsonl"))):
+        with open(file) as documents:
+            lines += [json.dumps(json.loads(line)["text"]) for line in documents]
+    random.Random(0).shuffle(lines)
+    size = 0
+    with open(path, "w") as out:
+        for line in lines:
+            if size >= limit:
+                break
+            size += len(json.loads(line).encode())
+            out.write(line + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bytes", type=int, default=10_000_000, help="of text, 0 for all corpora")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--peer", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        peer(*options.peer)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        texts = Path(folder) / "texts.jsonl"
+        write_texts(texts, options.bytes or float("inf"))
+        for name in (name for name in NAMES if options.only in name):
+            tokenizer = DATA / "tokenizers" / name / "tokenizer.json"
+            theirs, ours = [], []
+            for _ in range(options.rounds):
+                theirs.append(run([sys.executable, __file__, "--peer", tokenizer, texts], texts,
+                                  options.threads))
+                ours.append(run([BIN / "growmerge_tokenizer_tool", "time", tokenizer,
+                                 str(options.threads)], texts, options.threads))
+            assert {r[:2] for r in theirs} == {r[:2] for r in ours}, "counts of tokens differ"
+            speed = [max(r[0] / r[2] / 1e6 for r in rows) for rows in (theirs, ours)]
+            memory = [max(r[3] for r in rows) for rows in (theirs, ours)]
+            print(f"{name}: {theirs[0][0] / 1e6:.1f} MB, {options.threads} threads: tokenizers "
+                  f"{speed[0]:.2f} MB/s, {memory[0]:.0f} MB; growmerge {speed[1]:.2f} MB/s, "
+                  f"{memory[1]:.0f} MB; ratio {speed[1] / speed[0]:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
