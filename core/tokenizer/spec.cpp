@@ -389,9 +389,8 @@ AddedTokenSpec parse_added_token(const Json& entry) {
   return token;
 }
 
-/// Tokens in the order of their ids, as the package adds them. It gives a token that is not in the
-/// model's vocabulary the next free id, whatever the file says: where the two differ the file is
-/// refused.
+/// The package gives a token that is not in the model's vocabulary the next free id, in the order
+/// of the list and whatever the file says: where the two differ the file is refused.
 std::vector<AddedTokenSpec> parse_added_tokens(const Json& root, const BpeSpec& model) {
   std::vector<AddedTokenSpec> out;
   const Json* list = find(root, "added_tokens");
@@ -405,6 +404,7 @@ std::vector<AddedTokenSpec> parse_added_tokens(const Json& root, const BpeSpec& 
     contents.emplace(id, &token);
   }
   std::unordered_set<std::string> seen;
+  std::int32_t max_added = -1;
   for (const Json& entry : *list) {
     AddedTokenSpec token = parse_added_token(entry);
     const std::string what = concat("added token '", token.content, "'");
@@ -413,16 +413,15 @@ std::vector<AddedTokenSpec> parse_added_tokens(const Json& root, const BpeSpec& 
     const auto known = ids.find(token.content);
     GM_CHECK(known == ids.end() || known->second == token.id, kCorrupt, what, " has id ", token.id,
              ", in the model's vocabulary it has ", known->second);
+    const std::int32_t next = std::max(max_added + 1, static_cast<std::int32_t>(ids.size()));
+    GM_CHECK(known != ids.end() || token.id == next, kUnsupported, what, " has id ", token.id,
+             ", and the tokenizers package would give it ", next,
+             ": number added tokens without gaps, in the order of the list");
     const auto owner = contents.find(token.id);
     GM_CHECK(owner == contents.end() || *owner->second == token.content, kCorrupt, what, ": id ",
              token.id, " belongs to '", *owner->second, "'");
+    max_added = std::max(max_added, token.id);
     out.push_back(std::move(token));
-  }
-  std::stable_sort(out.begin(), out.end(),
-                   [](const auto& a, const auto& b) { return a.id < b.id; });
-  for (std::size_t i = 1; i < out.size(); ++i) {
-    GM_CHECK(out[i].id != out[i - 1].id, kCorrupt, "added tokens '", out[i - 1].content, "' and '",
-             out[i].content, "' have the same id ", out[i].id);
   }
   return out;
 }

@@ -100,6 +100,7 @@ TEST(Tokenizer, InvalidUtf8NamesTheByte) {
 
 TEST(Tokenizer, ByteLevelDecodingReplacesInvalidUtf8) {
   Json json = small_tokenizer();
+  json["added_tokens"] = Json::array();
   json["model"]["vocab"]["\u00E2"] = 10;  // the byte 0xE2
   const Tokenizer t = parse(json);
   EXPECT_EQ(t.decode(Ids{0, 10, 1}, false),
@@ -187,7 +188,9 @@ TEST(Tokenizer, HostileJsonIsRefused) {
   expect_error_with("/model/merges/0", R"("a d")", corrupt, "'ad' is not in the vocabulary");
   expect_error_with("/model/merges/0", "{}", corrupt, "entry 0");
   expect_error_with("/model/unk_token", R"("<u>")", corrupt, "unk_token '<u>'");
-  expect_error_with("/added_tokens/0/id", "1", corrupt, "id 1 belongs to 'b'");
+  expect_error_with("/added_tokens/0/id", "1", ErrorCode::kUnsupported, "would give it 9");
+  expect_error_with("/added_tokens/0/id", "12", ErrorCode::kUnsupported, "would give it 9");
+  expect_error_with("/model/vocab/a", "9", corrupt, "id 9 belongs to 'a'");
   expect_error_with("/added_tokens/0/content", R"("a")", corrupt, "in the model's vocabulary");
   expect_error_with("/added_tokens/0/special", "3", corrupt, "expected true or false");
   expect_error_with("/pre_tokenizer", "5", corrupt, "expected a JSON object");
