@@ -44,8 +44,9 @@ struct StagePlan {
   std::string config;  // resolved, as YAML
   std::vector<StageInput> inputs;
   std::uint64_t seed = 0;
-  bool resumable = false;  // NAME.tmp is kept and continued
-  int max_ranks = 0;       // 0: any number
+  bool resumable = false;        // NAME.tmp is kept and continued
+  bool saves_on_signal = false;  // SIGUSR1 makes it write a checkpoint and end
+  int max_ranks = 0;             // 0: any number
 };
 
 /// A stage while it runs.
@@ -78,7 +79,8 @@ struct Command {
   StageFunctions stage;  // empty where the command is no stage
   /// A stage that also works without --out, by printing.
   std::function<void(const YamlNode& config, Communicator& comm)> prints_without_out;
-  /// Whether the first path asks for something that is no stage (`tokenizer inspect`), and doing it.
+  /// Whether the first path asks for something that is no stage (`tokenizer inspect`), and doing
+  /// it.
   std::function<bool(const CommandLine& line)> is_inspection;
   std::function<int(const CommandLine& line)> inspect;
   /// For commands that are no stage, which read their command line themselves and are always one

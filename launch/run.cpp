@@ -116,7 +116,7 @@ class Runner {
     write_file_atomically(config, node_to_yaml(stage.config));
     const std::uint64_t log_start = fs::exists(log) ? fs::file_size(log) : 0;
     Child child(arguments(stage, config), environment(stage), log);
-    const bool stopped = watch(child, plan.resumable, log, log_start);
+    const bool stopped = watch(child, plan.saves_on_signal, log, log_start);
     result.seconds = seconds_since(start);
     // mpirun's own code says little: what happened stands on the disk.
     const auto finished = read_manifest(stage.dir);
@@ -186,7 +186,7 @@ class Runner {
   }
 
   /// Waits, shows the latest line, passes signals on. True when we were asked to stop.
-  bool watch(Child& child, bool resumable, const fs::path& log, std::uint64_t log_start) {
+  bool watch(Child& child, bool saves_on_signal, const fs::path& log, std::uint64_t log_start) {
     const Clock::time_point start = Clock::now();
     Clock::time_point shown = start;
     std::optional<Clock::time_point> asked;
@@ -202,10 +202,10 @@ class Runner {
       }
       if (signals_received > passed_on) {
         passed_on = signals_received;
-        // A rank of a resumable stage saves on SIGUSR1, and mpirun passes it on without a clock.
-        child.signal(passed_on == 1 && resumable ? SIGUSR1 : SIGTERM);
+        // A stage that can save does so on SIGUSR1, and mpirun passes it on without a clock.
+        child.signal(passed_on == 1 && saves_on_signal ? SIGUSR1 : SIGTERM);
         asked = Clock::now();
-        log_info(heading_ + (passed_on == 1 && resumable
+        log_info(heading_ + (passed_on == 1 && saves_on_signal
                                  ? ": stopping; it writes a checkpoint first (again to end at once)"
                                  : ": stopping"));
       }

@@ -61,6 +61,7 @@ struct EvalCommandConfig {
 StagePlan plan(const EvalCommandConfig& config) {
   StagePlan out;
   out.stage = "eval";
+  out.resumable = true;  // model by model
   out.seed = static_cast<std::uint64_t>(config.eval.seed);
   for (const EvalModel& model : config.models) {
     out.inputs.push_back({"model " + model.full_name(), model.path});
@@ -105,10 +106,36 @@ std::string estimate(const EvalCommandConfig& config, int ranks) {
   return text + "memory    about " + format_bytes(bytes + 3e8) + " a rank\n";
 }
 
+/// Results that an interrupted run has left stay only if it was this very evaluation.
+void keep_or_clear(const StageRun& run) {
+  const fs::path mark = run.dir / ".identity";
+  if (fs::exists(mark) && read_file(mark) == run.manifest.identity) {
+    return;
+  }
+  for (const auto& entry : fs::directory_iterator(run.dir)) {
+    if (entry.is_directory()) {
+      fs::remove_all(entry.path());
+    }
+  }
+  write_file_atomically(mark, run.manifest.identity);
+}
+
 void work(const EvalCommandConfig& config, StageRun& run) {
+  run_agreed(run.comm, [&] {
+    if (run.comm.is_root()) {
+      keep_or_clear(run);
+    }
+  });
   eval::Evaluator evaluator(config.eval, load_documents, run.comm);
   for (std::size_t i = 0; i < config.models.size(); ++i) {
     const EvalModel& entry = config.models[i];
+    const fs::path dir = run.dir / entry.full_name();
+    // results.json is written last; all ranks look before any writes.
+    if (!run.comm.all_ok(!fs::exists(dir / "results.json"))) {
+      log_info(
+          concat("[", i + 1, "/", config.models.size(), "] ", entry.full_name(), ": done before"));
+      continue;
+    }
     Model model;
     std::optional<Tokenizer> tokenizer;
     run_agreed(run.comm, [&] {
@@ -120,7 +147,6 @@ void work(const EvalCommandConfig& config, StageRun& run) {
                                        .identity = run.manifest.inputs[i].identity,
                                        .dtype = config.eval.dtype,
                                        .tokenizer_hash = tokenizer->hash()};
-    const fs::path dir = run.dir / entry.full_name();
     run_agreed(run.comm, [&] {
       if (run.comm.is_root()) {
         fs::create_directories(dir);

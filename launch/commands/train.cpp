@@ -100,6 +100,7 @@ StagePlan plan(const TrainCommandConfig& config) {
   out.stage = "train";
   out.seed = static_cast<std::uint64_t>(config.train.seed);
   out.resumable = true;
+  out.saves_on_signal = true;
   out.inputs.push_back({config.model.empty() ? "tokenizer" : "model", start_path(config)});
   add_source_inputs(out, config);
   return out;

@@ -208,6 +208,31 @@ TEST_F(MicroExperiment, ASampleIsPrinted) {
   EXPECT_EQ(a.output, b.output);
 }
 
+TEST_F(MicroExperiment, AnInterruptedEvaluationKeepsTheModelsThatAreDone) {
+  ASSERT_EQ(first_.code, 0);
+  const fs::path again = dir_->path() / "eval";
+  const fs::path partial = again.string() + ".tmp";
+  fs::create_directories(partial);
+  fs::copy(path("eval") + "/base", partial / "base", fs::copy_options::recursive);
+  write_text(partial / ".identity", read_manifest(path("eval"))->identity);
+  const std::string command = "eval --config " + path("eval.yaml") + " --out " + again.string();
+  const Ran resumed = growmerge(command);
+  EXPECT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_TRUE(resumed.says("base: done before")) << resumed.output;
+  for (const auto& entry : fs::recursive_directory_iterator(path("eval"))) {
+    const fs::path relative = entry.path().lexically_relative(path("eval"));
+    if (entry.path().filename() == "results.json" || entry.path().extension() == ".jsonl") {
+      EXPECT_EQ(read_text(entry.path()), read_text(again / relative))
+          << relative << ": one rank and two must give the same bytes";
+    }
+  }
+  fs::remove_all(again);
+  fs::create_directories(partial);
+  fs::copy(path("eval") + "/base", partial / "base", fs::copy_options::recursive);
+  write_text(partial / ".identity", "of another evaluation");
+  EXPECT_FALSE(growmerge(command).says("done before"));
+}
+
 /// An experiment of one long training stage on the micro experiment's shards.
 std::string long_training(const std::string& run_dir) {
   return "stages:\n  long:\n    command: train\n    ranks: 2\n    threads: 1\n    config:\n"
