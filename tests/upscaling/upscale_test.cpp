@@ -83,7 +83,8 @@ TEST(Upscale, AMissedCertificateIsAMismatchThatNamesPrecisionAndFile) {
 
 TEST(Upscale, PlanCountsParametersAndBytes) {
   const testing::TemporaryDirectory root;
-  const UpscalePlan plan = plan_upscale(UpscaleConfig(), write_source(root.path(), false));
+  const UpscaleConfig defaults;
+  const UpscalePlan plan = plan_upscale(defaults, write_source(root.path(), false));
   EXPECT_EQ(plan.grown.hidden_size, 2 * plan.source.hidden_size);
   EXPECT_EQ(plan.grown_parameters, num_parameters(plan.grown));
   EXPECT_EQ(plan.output_bytes, 4 * plan.grown_parameters);
