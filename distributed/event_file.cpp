@@ -2,30 +2,18 @@
 
 #include <unistd.h>
 
-#include <array>
 #include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 
+#include "core/crc32c.h"
 #include "core/error.h"
 
 namespace growmerge::distributed {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "records are written as they lie");
-
-constexpr std::array<std::uint32_t, 256> crc_table() {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    std::uint32_t c = i;
-    for (int bit = 0; bit < 8; ++bit) {
-      c = (c & 1U) != 0 ? (c >> 1U) ^ 0x82f63b78U : c >> 1U;
-    }
-    table[i] = c;
-  }
-  return table;
-}
 
 std::uint32_t masked_crc(const void* data, std::size_t size) {
   return std::rotr(crc32c(data, size), 15) + 0xa282ead8U;
@@ -78,16 +66,6 @@ std::string event_path_name() {
 }
 
 }  // namespace
-
-std::uint32_t crc32c(const void* data, std::size_t size) {
-  static constexpr std::array<std::uint32_t, 256> kTable = crc_table();
-  const auto* bytes = static_cast<const unsigned char*>(data);
-  std::uint32_t c = 0xffffffffU;
-  for (std::size_t i = 0; i < size; ++i) {
-    c = kTable[(c ^ bytes[i]) & 0xffU] ^ (c >> 8U);
-  }
-  return c ^ 0xffffffffU;
-}
 
 EventFile::EventFile(const std::filesystem::path& dir, std::int64_t start_step)
     : path_(dir / event_path_name()) {

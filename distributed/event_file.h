@@ -34,7 +34,4 @@ class EventFile {
   std::unique_ptr<std::FILE, Closer> file_;
 };
 
-/// CRC-32C (Castagnoli) of some bytes.
-[[nodiscard]] std::uint32_t crc32c(const void* data, std::size_t size);
-
 }  // namespace growmerge::distributed

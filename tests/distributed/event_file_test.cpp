@@ -11,12 +11,6 @@
 namespace growmerge::distributed {
 namespace {
 
-TEST(Crc32c, EqualsThePublishedCheckValues) {
-  EXPECT_EQ(crc32c("123456789", 9), 0xe3069283U);  // the check value of CRC-32C
-  const std::string zeros(32, '\0');
-  EXPECT_EQ(crc32c(zeros.data(), 32), 0x8a9136aaU);  // RFC 3720, appendix B.4
-}
-
 TEST(EventFile, RecordsAreFramedByLength) {
   const testing::TemporaryDirectory dir;
   EventFile(dir.path(), 7).write(8, {{"loss", 1.5}});

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace growmerge::data {
+namespace growmerge {
 
 /// The checksum of `size` bytes. To continue over several pieces, pass the value so far as `crc`.
 [[nodiscard]] std::uint32_t crc32c(const void* bytes, std::size_t size, std::uint32_t crc = 0);
@@ -14,4 +14,4 @@ namespace growmerge::data {
 [[nodiscard]] std::uint32_t crc32c_table(const void* bytes, std::size_t size,
                                          std::uint32_t crc = 0);
 
-}  // namespace growmerge::data
+}  // namespace growmerge

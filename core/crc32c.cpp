@@ -1,9 +1,9 @@
-#include "data/crc32c.h"
+#include "core/crc32c.h"
 
 #include <array>
 #include <cstring>
 
-namespace growmerge::data {
+namespace growmerge {
 namespace {
 
 constexpr std::uint32_t kReflectedPolynomial = 0x82F63B78;
@@ -58,4 +58,4 @@ std::uint32_t crc32c(const void* bytes, std::size_t size, std::uint32_t crc) {
   return crc32c_table(bytes, size, crc);
 }
 
-}  // namespace growmerge::data
+}  // namespace growmerge
