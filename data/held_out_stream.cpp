@@ -55,7 +55,7 @@ std::unique_ptr<HeldOutStream> HeldOutStream::open(const HeldOutConfig& config,
 }
 
 HeldOutStream::HeldOutStream(const HeldOutConfig& config, const ModelFit& fit) : config_(config) {
-  for (const HeldOutSource& source : config_.sources) {
+  for (const ShardSource& source : config_.sources) {
     GM_CHECK(!source.path.empty(), kInvalidArgument, "sources: path is missing");
     shards_.push_back(TokenShard::open(find_shard(source.path, source.language)));
   }

@@ -14,21 +14,8 @@
 
 namespace growmerge::data {
 
-struct HeldOutSource {
-  std::string path;
-  std::string language;
-  std::string name;
-
-  template <class V>
-  void describe(V& v) {
-    v("path", path, "", "a token shard, or the directory of a tokenize stage");
-    v("language", language, "", "which shard of the directory; not needed when it holds one");
-    v("name", name, "", "what the source is called in metrics; default: the shard's language");
-  }
-};
-
 struct HeldOutConfig {
-  std::vector<HeldOutSource> sources;
+  std::vector<ShardSource> sources;
   std::int64_t row_tokens = 256;
   std::int64_t max_rows = 0;
   bool cross_document = false;

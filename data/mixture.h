@@ -15,18 +15,27 @@
 
 namespace growmerge::data {
 
-struct MixtureSource {
+/// Names one token shard.
+struct ShardSource {
   std::string path;
   std::string language;
   std::string name;
-  std::optional<double> weight;
-  std::optional<double> epochs;
 
   template <class V>
   void describe(V& v) {
     v("path", path, "", "a token shard, or the directory of a tokenize stage");
     v("language", language, "", "which shard of the directory; not needed when it holds one");
     v("name", name, "", "what the source is called in metrics; default: the shard's language");
+  }
+};
+
+struct MixtureSource : ShardSource {
+  std::optional<double> weight;
+  std::optional<double> epochs;
+
+  template <class V>
+  void describe(V& v) {
+    ShardSource::describe(v);
     v("weight", weight, "", "share of the rows; exactly one of weight and epochs is given");
     v("epochs", epochs, "epochs", "how often the source is read before the stream ends");
   }
