@@ -18,11 +18,11 @@ namespace growmerge::eval {
 /// otherwise.
 ///
 /// Pairs: acc (under the task's normalisation), acc_stderr (lm-eval's: items independent),
-/// acc_clustered_stderr (clusters; paradigms for BLiMP), acc_ci_low, acc_ci_high (Wilson; BLiMP:
-/// two-level bootstrap), acc_sum, acc_token, acc_norm (characters), acc_bytes, margin (mean of
-/// log p(good) - log p(bad)), margin_stderr, ties, windowed.
-/// Texts: bits_per_byte with _stderr, _ci_low, _ci_high (bootstrap over documents),
-/// token_perplexity, word_perplexity, byte_perplexity, nll, tokens, characters, words, bytes.
+/// acc_clustered_stderr (clusters; paradigms for BLiMP), acc_ci_low, acc_ci_high (Wilson,
+/// clustered; BLiMP: two-level bootstrap), acc_sum, acc_token, acc_norm (characters), acc_bytes,
+/// margin (mean of log p(good) - log p(bad)), margin_stderr, ties, windowed. Texts: bits_per_byte
+/// with _stderr, _ci_low, _ci_high (bootstrap over documents), token_perplexity, word_perplexity,
+/// byte_perplexity, nll, tokens, characters, words, bytes.
 struct TaskSummary {
   std::string name;
   std::int64_t num_items = 0;

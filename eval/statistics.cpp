@@ -125,12 +125,18 @@ double pooled_standard_error(std::span<const double> errors, std::span<const std
   return degrees <= 0.0 ? 0.0 : std::sqrt(variance / degrees / total);
 }
 
-Interval wilson_interval(double proportion, std::int64_t n, double z) {
-  const auto count = static_cast<double>(n);
-  const double scale = 1.0 + z * z / count;
-  const double center = proportion + z * z / (2.0 * count);
-  const double half =
-      z * std::sqrt(proportion * (1.0 - proportion) / count + z * z / (4.0 * count * count));
+double effective_sample_size(std::span<const double> values,
+                             std::span<const std::string> clusters) {
+  const auto n = static_cast<double>(values.size());
+  const double clustered = clustered_standard_error(values, clusters);
+  const double independent = standard_error(values);
+  return clustered > independent ? n * std::pow(independent / clustered, 2) : n;
+}
+
+Interval wilson_interval(double proportion, double n, double z) {
+  const double scale = 1.0 + z * z / n;
+  const double center = proportion + z * z / (2.0 * n);
+  const double half = z * std::sqrt(proportion * (1.0 - proportion) / n + z * z / (4.0 * n * n));
   return {std::max(0.0, (center - half) / scale), std::min(1.0, (center + half) / scale)};
 }
 

@@ -31,9 +31,14 @@ struct Interval {
 /// variance left out). `sizes` are numbers of items.
 [[nodiscard]] double pooled_standard_error(std::span<const double> errors,
                                            std::span<const std::int64_t> sizes);
-/// Wilson score interval of a proportion at confidence given by the normal quantile z.
-[[nodiscard]] Interval wilson_interval(double proportion, std::int64_t n,
-                                       double z = 1.959963984540054);
+/// Wilson score interval of a proportion of n items at confidence given by the normal quantile z.
+/// Of clustered items, n is effective_sample_size().
+[[nodiscard]] Interval wilson_interval(double proportion, double n, double z = 1.959963984540054);
+
+/// So many independent items would say as much as n clustered ones: n * (independent standard error
+/// / clustered standard error)^2 (Kish 1965, the design effect), at most n.
+[[nodiscard]] double effective_sample_size(std::span<const double> values,
+                                           std::span<const std::string> clusters);
 
 /// McNemar's test of two classifiers from the discordant counts.
 struct McNemar {

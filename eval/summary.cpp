@@ -57,7 +57,7 @@ TaskSummary summarise_flat(const std::string& name, const Pairs& items, const Pa
     windowed += item->windowed ? 1.0 : 0.0;
   }
   const double acc = mean(correct);
-  const Interval wilson = wilson_interval(acc, summary.num_items);
+  const Interval wilson = wilson_interval(acc, effective_sample_size(correct, clusters));
   summary.metrics = {{"acc", acc},
                      {"acc_stderr", standard_error(correct)},
                      {"acc_clustered_stderr", clustered_standard_error(correct, clusters)},

@@ -63,8 +63,9 @@ Table score_table(const ReportData& data, bool texts) {
   out.title = texts ? "Bits per byte" : "Accuracy on minimal pairs (%)";
   out.note =
       texts ? "Lower is better; 95 % interval by bootstrap over documents."
-            : "Chance is 50; 95 % interval of the score itself (differences between models are "
-              "paired and much tighter: see below).";
+            : "Chance is 50; 95 % interval of the score itself, items that share a cluster (verb "
+              "form, source sentence, paradigm) counting as dependent. Differences between models "
+              "are paired: see below.";
   out.columns = {"model"};
   const std::vector<eval::TaskHeader> headers = task_headers(data, texts);
   for (const eval::TaskHeader& header : headers) {

@@ -35,7 +35,7 @@ TEST(StandardError, GroupFormulaOfEqualSizes) {
 }
 
 TEST(Wilson, ReferenceIntervalsAt85Percent) {
-  const auto check = [](std::int64_t n, double proportion, double low, double high) {
+  const auto check = [](double n, double proportion, double low, double high) {
     const Interval interval = wilson_interval(proportion, n);
     EXPECT_NEAR(interval.low, low, 0.0006) << n;
     EXPECT_NEAR(interval.high, high, 0.0006) << n;
@@ -48,6 +48,23 @@ TEST(Wilson, ReferenceIntervalsAt85Percent) {
   check(50, 0.85, 0.726, 0.924);
   EXPECT_NEAR(wilson_interval(0.0, 10).low, 0.0, 1e-15);
   EXPECT_NEAR(wilson_interval(1.0, 10).high, 1.0, 1e-15);
+}
+
+TEST(EffectiveSampleSize, CopiesSayNothingNew) {
+  // 40 items, each there five times: as much as 40 independent ones, to n against n - 1.
+  std::vector<double> values;
+  std::vector<std::string> clusters;
+  for (int item = 0; item < 40; ++item) {
+    for (int copy = 0; copy < 5; ++copy) {
+      values.push_back(item % 3 == 0 ? 1.0 : 0.0);
+      clusters.push_back(std::to_string(item));
+    }
+  }
+  EXPECT_NEAR(effective_sample_size(values, clusters), 40.0 * 200 / 199, 1e-9);
+  for (std::size_t i = 0; i < clusters.size(); ++i) {
+    clusters[i] = std::to_string(i);
+  }
+  EXPECT_NEAR(effective_sample_size(values, clusters), 200.0, 1e-9);
 }
 
 TEST(McNemarTest, PublishedExample) {
