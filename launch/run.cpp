@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "launch/child.h"
 #include "launch/experiment.h"
+#include "launch/loopback.h"
 #include "launch/process.h"
 #include "launch/stage_driver.h"
 #include "launch/templates.h"
@@ -72,6 +73,10 @@ class Runner {
   int run() {
     const SignalCounter counter;
     fs::create_directories(experiment_.out);
+    if (std::any_of(experiment_.stages.begin(), experiment_.stages.end(),
+                    [](const ExperimentStage& stage) { return stage.ranks > 1; })) {
+      require_network_interface();
+    }
     std::set<std::string> failed;
     for (std::size_t i = 0; i < experiment_.stages.size(); ++i) {
       const ExperimentStage& stage = experiment_.stages[i];
