@@ -10,6 +10,7 @@
 #include "core/adamw_kernel.h"
 #include "core/error.h"
 #include "core/random.h"
+#include "tests/support/expect_error.h"
 
 namespace growmerge {
 namespace {
@@ -143,20 +144,11 @@ TEST(AdamW, NaNReachesNormAndCopy) {
   EXPECT_FALSE(std::isnan(static_cast<float>(compute.at("w").data_ptr<at::BFloat16>()[0])));
 }
 
-std::string message_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST(AdamW, RefusesWhatDoesNotFit) {
   const ParamMap params = random_params(1, at::ScalarType::Float);
   AdamWState state = make_adamw_state(params);
   const auto step = [&](const ParamMap& p, const ParamMap& g, const AdamWConfig& c) {
-    return message_of([&] { adamw_step_(p, g, state, 1e-3, 1.0, c, {}); });
+    return testing::error_of([&] { adamw_step_(p, g, state, 1e-3, 1.0, c, {}); });
   };
   ParamMap lacking;
   lacking.set("matrix", params.at("matrix"));

@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "tests/core/tiny_model.h"
+#include "tests/support/expect_error.h"
 
 namespace growmerge {
 namespace {
@@ -259,41 +260,33 @@ TEST(Transformer, LowerPrecisionsAgreeWithFloat64) {
   }
 }
 
-template <class Fn>
-std::string message_of(ErrorCode code, Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return "";
-}
-
 TEST(Transformer, BadInputIsRefusedByName) {
   const ModelConfig config = tiny_config(2, true, Activation::kSilu);
   const ParamMap params = random_params(config, 0.4, 1);
   Batch batch = small_batch(config.vocab_size);
   batch.tokens[4] = config.vocab_size;
-  EXPECT_NE(message_of(ErrorCode::kMismatch, [&] { (void)forward_loss(config, params, batch); })
-                .find("id 19 at position 4"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kMismatch, [&] { (void)forward_loss(config, params, batch); })
+          .find("id 19 at position 4"),
+      std::string::npos);
   batch = small_batch(config.vocab_size);
   batch.segment_starts.back() = 21;
-  EXPECT_NE(message_of(ErrorCode::kMismatch, [&] { (void)forward_loss(config, params, batch); })
-                .find("segment_starts"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kMismatch, [&] { (void)forward_loss(config, params, batch); })
+          .find("segment_starts"),
+      std::string::npos);
   batch = small_batch(config.vocab_size);
   ParamMap wrong = params.clone();
   wrong.set("model.layers.1.mlp.up_proj.weight", at::zeros({3, 12}, at::ScalarType::Double));
-  EXPECT_NE(message_of(ErrorCode::kMismatch, [&] { (void)forward_loss(config, wrong, batch); })
-                .find("model.layers.1.mlp.up_proj.weight"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kMismatch, [&] { (void)forward_loss(config, wrong, batch); })
+          .find("model.layers.1.mlp.up_proj.weight"),
+      std::string::npos);
   const ParamMap half = params.to(at::ScalarType::Half);
-  EXPECT_NE(message_of(ErrorCode::kUnsupported, [&] { (void)forward_loss(config, half, batch); })
-                .find("Half"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kUnsupported, [&] { (void)forward_loss(config, half, batch); })
+          .find("Half"),
+      std::string::npos);
 }
 
 TEST(Transformer, ActivationBytesIsWhatTheWorkspaceHolds) {

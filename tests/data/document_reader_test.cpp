@@ -2,28 +2,17 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
 #include "data/utf8.h"
 #include "tests/data/text_fixture.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::data {
 namespace {
-
-std::string error_of(ErrorCode code, const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code)) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return "";
-}
 
 TextInput input_of(const std::filesystem::path& path, bool lines = false) {
   TextInput input;
@@ -93,7 +82,7 @@ TEST(DocumentReader, JsonFieldsCanBeNamed) {
   EXPECT_FALSE(reader.next());
   TextInput input = input_of(dir.path() / "a.jsonl");
   input.text_field = "content";
-  EXPECT_NE(error_of(ErrorCode::kNotFound, [&] { (void)texts_of(input); })
+  EXPECT_NE(testing::error_of(ErrorCode::kNotFound, [&] { (void)texts_of(input); })
                 .find("a.jsonl:1: no field 'content' (fields: id, text)"),
             std::string::npos);
 }
@@ -126,8 +115,8 @@ TEST(DocumentReader, TruncatedAndDamagedCompressionIsNamed) {
     for (const std::size_t size :
          {std::size_t{0}, std::size_t{5}, bytes.size() / 2, bytes.size() - 1}) {
       write_text(dir.path() / name, bytes.substr(0, size));
-      const std::string message =
-          error_of(ErrorCode::kCorrupt, [&] { (void)texts_of(input_of(dir.path() / name)); });
+      const std::string message = testing::error_of(
+          ErrorCode::kCorrupt, [&] { (void)texts_of(input_of(dir.path() / name)); });
       EXPECT_NE(message.find(name), std::string::npos) << message;
       EXPECT_NE(message.find("truncated"), std::string::npos) << message;
     }
@@ -136,7 +125,8 @@ TEST(DocumentReader, TruncatedAndDamagedCompressionIsNamed) {
       damaged[bytes.size() / 2 + i] ^= 0x5A;
     }
     write_text(dir.path() / name, damaged);
-    (void)error_of(ErrorCode::kCorrupt, [&] { (void)texts_of(input_of(dir.path() / name)); });
+    (void)testing::error_of(ErrorCode::kCorrupt,
+                            [&] { (void)texts_of(input_of(dir.path() / name)); });
   }
 }
 
@@ -150,11 +140,12 @@ TEST(DocumentReader, DirectoriesAndPatternsExpandInByteOrder) {
   write_text(dir.path() / "c.jsonl", "{\"text\": \"c\"}\n");
   EXPECT_EQ(texts_of(input_of(dir.path())), (Texts{"B", "az", "b", "c"}));
   EXPECT_EQ(texts_of(input_of(dir.path() / "[bB].txt")), (Texts{"B", "b"}));
-  (void)error_of(ErrorCode::kNotFound, [&] { (void)expand_input((dir.path() / "x*").string()); });
-  (void)error_of(ErrorCode::kNotFound,
-                 [&] { (void)expand_input((dir.path() / "none.txt").string()); });
-  EXPECT_NE(error_of(ErrorCode::kUnsupported,
-                     [&] { (void)expand_input((dir.path() / "a/notes.md").string()); })
+  (void)testing::error_of(ErrorCode::kNotFound,
+                          [&] { (void)expand_input((dir.path() / "x*").string()); });
+  (void)testing::error_of(ErrorCode::kNotFound,
+                          [&] { (void)expand_input((dir.path() / "none.txt").string()); });
+  EXPECT_NE(testing::error_of(ErrorCode::kUnsupported,
+                              [&] { (void)expand_input((dir.path() / "a/notes.md").string()); })
                 .find("notes.md: its kind is not known"),
             std::string::npos);
 }
@@ -173,11 +164,12 @@ TEST(DocumentReader, BadLinesAreNamedByFileAndLine) {
   for (const auto& [line, expected] : cases) {
     write_text(path, good + "\n" + line + "\n");
     const std::string message =
-        error_of(ErrorCode::kCorrupt, [&] { (void)texts_of(input_of(path)); });
+        testing::error_of(ErrorCode::kCorrupt, [&] { (void)texts_of(input_of(path)); });
     EXPECT_NE(message.find(expected), std::string::npos) << message;
   }
   write_text(dir.path() / "t.txt", "ab\xC3");
-  EXPECT_NE(error_of(ErrorCode::kCorrupt, [&] { (void)texts_of(input_of(dir.path() / "t.txt")); })
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt,
+                              [&] { (void)texts_of(input_of(dir.path() / "t.txt")); })
                 .find("byte 3 of the file is not valid UTF-8"),
             std::string::npos);
 }

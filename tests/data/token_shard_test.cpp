@@ -7,25 +7,13 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/crc32c.h"
 #include "data/hdf5_file.h"
 #include "tests/data/shard_fixture.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::data {
 namespace {
-
-template <class Fn>
-std::string message_of(ErrorCode code, Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code)) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return "";
-}
 
 std::string bytes_of(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -42,25 +30,6 @@ void flip_byte(const std::filesystem::path& path, std::uint64_t offset) {
 
 std::uint64_t offset_of(const std::filesystem::path& path, const std::string& dataset) {
   return Hdf5File::open(path, false).dataset(dataset).file_offset;
-}
-
-TEST(Crc32c, MatchesPublishedCheckValues) {
-  EXPECT_EQ(crc32c("123456789", 9), 0xE3069283u);  // the catalogue's check value
-  EXPECT_EQ(crc32c_table("123456789", 9), 0xE3069283u);
-  const std::string zeros(32, '\0');  // RFC 3720, B.4
-  EXPECT_EQ(crc32c(zeros.data(), 32), 0x8A9136AAu);
-}
-
-TEST(Crc32c, InstructionAndTableAgreeInPieces) {
-  std::string text;
-  for (int i = 0; i < 1000; ++i) {
-    text += static_cast<char>(i * 37 + i / 7);
-  }
-  for (const std::size_t cut : {0u, 1u, 7u, 8u, 9u, 500u, 999u, 1000u}) {
-    const std::uint32_t first = crc32c(text.data(), cut);
-    EXPECT_EQ(crc32c(text.data() + cut, text.size() - cut, first),
-              crc32c_table(text.data(), text.size()));
-  }
 }
 
 TEST(TokenShard, GivesBackWhatWasWritten) {
@@ -119,7 +88,7 @@ TEST(TokenShard, SpansSeveralChecksumBlocks) {
   TokenShard::open(path).verify();
   flip_byte(path, offset_of(path, "tokens") + kCrcBlockBytes + 17);
   const std::string message =
-      message_of(ErrorCode::kCorrupt, [&] { TokenShard::open(path).verify(); });
+      testing::error_of(ErrorCode::kCorrupt, [&] { TokenShard::open(path).verify(); });
   EXPECT_NE(message.find("/tokens block 1 "), std::string::npos) << message;
 }
 
@@ -128,17 +97,18 @@ TEST(TokenShard, RefusesTokensOutsideTheVocabulary) {
   TokenShardWriter writer(dir.path() / "en.h5", test_info(10));
   const std::vector<std::int32_t> large{3, 10, 0};
   const std::vector<std::int32_t> negative{-1, 0};
-  EXPECT_NE(message_of(ErrorCode::kInvalidArgument, [&] { writer.add(large, 1, 1); })
+  EXPECT_NE(testing::error_of(ErrorCode::kInvalidArgument, [&] { writer.add(large, 1, 1); })
                 .find("token 10 is outside the vocabulary of 10"),
             std::string::npos);
-  (void)message_of(ErrorCode::kInvalidArgument, [&] { writer.add(negative, 1, 1); });
+  (void)testing::error_of(ErrorCode::kInvalidArgument, [&] { writer.add(negative, 1, 1); });
 }
 
 TEST(TokenShard, RefusesAnEmptyShard) {
   const testing::TemporaryDirectory dir;
   TokenShardWriter writer(dir.path() / "en.h5", test_info(10));
-  EXPECT_NE(message_of(ErrorCode::kInvalidArgument, [&] { (void)writer.finish(); }).find("'en'"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kInvalidArgument, [&] { (void)writer.finish(); }).find("'en'"),
+      std::string::npos);
 }
 
 TEST(TokenShard, DamageIsNamed) {
@@ -147,29 +117,31 @@ TEST(TokenShard, DamageIsNamed) {
   const auto documents = counting_documents(100, 40, 1);
   const auto rewrite = [&] { write_documents(path, test_info(9000), documents); };
 
-  EXPECT_NE(message_of(ErrorCode::kNotFound, [&] { (void)TokenShard::open(path); }).find("en.h5"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kNotFound, [&] { (void)TokenShard::open(path); }).find("en.h5"),
+      std::string::npos);
   rewrite();
   std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
-  (void)message_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); });
+  (void)testing::error_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); });
   std::ofstream(path) << "this is text";
-  (void)message_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); });
+  (void)testing::error_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); });
 
   rewrite();
   flip_byte(path, offset_of(path, "document_offsets") + 8 * 50 + 7);
-  EXPECT_NE(message_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); })
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); })
                 .find("does not ascend at document 50"),
             std::string::npos);
   rewrite();
   flip_byte(path, offset_of(path, "document_bytes") + 4);
-  EXPECT_NE(message_of(ErrorCode::kCorrupt, [&] { TokenShard::open(path).verify(); })
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt, [&] { TokenShard::open(path).verify(); })
                 .find("/document_bytes"),
             std::string::npos);
   rewrite();
   flip_byte(path, offset_of(path, "tokens") + 1);  // the high byte: 0x40 * 256 > 9000
-  EXPECT_NE(message_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path).document(0); })
-                .find("outside the vocabulary of 9000"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path).document(0); })
+          .find("outside the vocabulary of 9000"),
+      std::string::npos);
 }
 
 TEST(TokenShard, RefusesUnfinishedAndUnknownVersions) {
@@ -179,13 +151,13 @@ TEST(TokenShard, RefusesUnfinishedAndUnknownVersions) {
   info.num_documents = 1;
   info.num_tokens = 2;
   (void)create_token_shard(path, info);
-  EXPECT_NE(
-      message_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); }).find("is unfinished"),
-      std::string::npos);
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt, [&] { (void)TokenShard::open(path); })
+                .find("is unfinished"),
+            std::string::npos);
   Hdf5File file = Hdf5File::open(path, true);
   file.set_attribute("format_version", std::int64_t{2});
   file.close();
-  EXPECT_NE(message_of(ErrorCode::kUnsupported, [&] { (void)TokenShard::open(path); })
+  EXPECT_NE(testing::error_of(ErrorCode::kUnsupported, [&] { (void)TokenShard::open(path); })
                 .find("format version 2"),
             std::string::npos);
 }
@@ -194,7 +166,7 @@ TEST(TokenShard, VerifyChecksThatDocumentsEndWithEos) {
   const testing::TemporaryDirectory dir;
   const auto path = dir.path() / "en.h5";
   write_documents(path, test_info(100), {{1, 2, 0}, {3, 4}});
-  EXPECT_NE(message_of(ErrorCode::kCorrupt, [&] { TokenShard::open(path).verify(); })
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt, [&] { TokenShard::open(path).verify(); })
                 .find("document 1 ends with token 4"),
             std::string::npos);
 }
@@ -207,8 +179,8 @@ TEST(TokenShard, ReadsOutsideAreRefused) {
   std::vector<std::int64_t> window(2);
   shard.read(1, window);
   EXPECT_EQ(window, (std::vector<std::int64_t>{2, 0}));
-  (void)message_of(ErrorCode::kInvalidArgument, [&] { shard.read(2, window); });
-  (void)message_of(ErrorCode::kInvalidArgument, [&] { (void)shard.document(1); });
+  (void)testing::error_of(ErrorCode::kInvalidArgument, [&] { shard.read(2, window); });
+  (void)testing::error_of(ErrorCode::kInvalidArgument, [&] { (void)shard.document(1); });
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,23 +15,13 @@
 #include "data/held_out_stream.h"
 #include "data/prefetch.h"
 #include "tests/data/shard_fixture.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::data {
 namespace {
 
 constexpr std::int64_t kIgnored = Batch::kIgnoredTarget;
-
-std::string error_of(const std::function<void()>& fn, ErrorCode code) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code)) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return "";
-}
 
 struct Corpus {
   std::filesystem::path path;
@@ -283,8 +272,8 @@ TEST(TokenStream, EpochsGiveEachSourceExactlyItsRows) {
   EXPECT_EQ(stream->use(stream->num_rows())[0].rows, rows_a);
   EXPECT_EQ(stream->use(stream->num_rows())[1].rows, rows_b);
   (void)stream->rows(stream->num_rows() - 1, 1);
-  const std::string message =
-      error_of([&] { (void)stream->rows(stream->num_rows() - 1, 2); }, ErrorCode::kInvalidArgument);
+  const std::string message = testing::error_of(
+      ErrorCode::kInvalidArgument, [&] { (void)stream->rows(stream->num_rows() - 1, 2); });
   EXPECT_NE(message.find("raise sources.*.epochs"), std::string::npos) << message;
 }
 
@@ -307,14 +296,15 @@ TEST(TokenStream, ShardsMustFitTheModelAndEachOther) {
   const testing::TemporaryDirectory dir;
   const Corpus a = make_corpus(dir.path() / "en.h5", 20, 25, 1);
   const MixtureConfig config = one_source(a.path, 8);
+  EXPECT_NE(testing::error_of(
+                ErrorCode::kMismatch,
+                [&] { (void)TokenStream::open(config, {.vocab_size = 512, .tokenizer_hash = ""}); })
+                .find("vocabulary of 300000 tokens, but the model has 512"),
+            std::string::npos);
   EXPECT_NE(
-      error_of([&] { (void)TokenStream::open(config, {.vocab_size = 512, .tokenizer_hash = ""}); },
-               ErrorCode::kMismatch)
-          .find("vocabulary of 300000 tokens, but the model has 512"),
-      std::string::npos);
-  EXPECT_NE(
-      error_of([&] { (void)TokenStream::open(config, {.vocab_size = 0, .tokenizer_hash = "f00"}); },
-               ErrorCode::kMismatch)
+      testing::error_of(
+          ErrorCode::kMismatch,
+          [&] { (void)TokenStream::open(config, {.vocab_size = 0, .tokenizer_hash = "f00"}); })
           .find("the model's tokenizer.json is f00"),
       std::string::npos);
   TokenShardInfo info = test_info(300000, "sv");
@@ -322,7 +312,8 @@ TEST(TokenStream, ShardsMustFitTheModelAndEachOther) {
   write_documents(dir.path() / "sv.h5", info, counting_documents(20, 30, 3));
   MixtureConfig two = config;
   two.sources.push_back({dir.path().string(), "sv", "", 1.0, {}});
-  EXPECT_NE(error_of([&] { (void)TokenStream::open(two, {}); }, ErrorCode::kMismatch).find("other"),
+  EXPECT_NE(testing::error_of(ErrorCode::kMismatch, [&] { (void)TokenStream::open(two, {}); })
+                .find("other"),
             std::string::npos);
 }
 
@@ -332,20 +323,22 @@ TEST(TokenStream, ShardsAreFoundByLanguage) {
   EXPECT_EQ(find_shard(dir.path(), ""), dir.path() / "en.h5");
   (void)make_corpus(dir.path() / "sv.h5", 20, 25, 1);
   EXPECT_EQ(find_shard(dir.path(), "sv"), dir.path() / "sv.h5");
-  EXPECT_NE(error_of([&] { (void)find_shard(dir.path(), ""); }, ErrorCode::kInvalidArgument)
-                .find("(en, sv)"),
-            std::string::npos);
-  EXPECT_NE(error_of([&] { (void)find_shard(dir.path(), "de"); }, ErrorCode::kNotFound)
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kInvalidArgument, [&] { (void)find_shard(dir.path(), ""); })
+          .find("(en, sv)"),
+      std::string::npos);
+  EXPECT_NE(testing::error_of(ErrorCode::kNotFound, [&] { (void)find_shard(dir.path(), "de"); })
                 .find("no shard of language 'de'; there are: en, sv"),
             std::string::npos);
-  (void)error_of([&] { (void)find_shard(dir.path() / "none", "de"); }, ErrorCode::kNotFound);
+  (void)testing::error_of(ErrorCode::kNotFound,
+                          [&] { (void)find_shard(dir.path() / "none", "de"); });
 }
 
 TEST(Mixture, NonsenseIsRefusedByName) {
   MixtureConfig config;
   EXPECT_THROW(config.validate(), Error);
   config.sources.push_back({"a.h5", "", "", {}, {}});
-  EXPECT_NE(error_of([&] { config.validate(); }, ErrorCode::kInvalidArgument)
+  EXPECT_NE(testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); })
                 .find("sources.0 (a.h5): has neither weight nor epochs"),
             std::string::npos);
   config.sources[0].weight = 1.0;
@@ -354,7 +347,8 @@ TEST(Mixture, NonsenseIsRefusedByName) {
   EXPECT_THROW(config.validate(), Error);
   config.sources[0].weight = {};
   config.sources.push_back({"b.h5", "", "", 1.0, {}});
-  EXPECT_NE(error_of([&] { config.validate(); }, ErrorCode::kInvalidArgument).find("sum to less"),
+  EXPECT_NE(testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); })
+                .find("sum to less"),
             std::string::npos);
   config.sources[1].weight = std::nan("");
   EXPECT_THROW(config.validate(), Error);
@@ -396,7 +390,8 @@ TEST(HeldOutStream, ScoresEveryNeighbourPairOnceInFileOrder) {
       row += rows;
     }
     expect_equal(stream->rows(rows_a - 1, 2), stream->rows(rows_a - 1, 2));
-    (void)error_of([&] { (void)stream->rows(stream->num_rows(), 1); }, ErrorCode::kInvalidArgument);
+    (void)testing::error_of(ErrorCode::kInvalidArgument,
+                            [&] { (void)stream->rows(stream->num_rows(), 1); });
     config.max_rows = 2;
     EXPECT_EQ(HeldOutStream::open(config, {})->num_rows(), 4);
   }
@@ -429,7 +424,8 @@ TEST(Prefetch, ErrorsReachTheRequestTheyBelongTo) {
   for (std::int64_t row = 0; row < source.num_rows(); ++row) {
     (void)source.rows(row, 1);
   }
-  (void)error_of([&] { (void)source.rows(source.num_rows(), 1); }, ErrorCode::kInvalidArgument);
+  (void)testing::error_of(ErrorCode::kInvalidArgument,
+                          [&] { (void)source.rows(source.num_rows(), 1); });
   (void)source.rows(0, 1);  // still works
 }
 

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -13,21 +12,11 @@
 #include "data/token_shard.h"
 #include "data/utf8.h"
 #include "tests/data/text_fixture.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::data {
 namespace {
-
-std::string error_of(ErrorCode code, const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code)) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return "";
-}
 
 TokenizeConfig config_of(const std::vector<std::pair<std::string, std::filesystem::path>>& inputs) {
   TokenizeConfig config;
@@ -111,8 +100,8 @@ TEST(Tokenize, BadTextIsNamedAndNothingIsSealed) {
   const TokenizeConfig config = config_of({{"en", dir.path() / "a.jsonl"}});
   const auto comm = make_single_process_communicator();
   const auto out = made(dir.path() / "out");
-  EXPECT_NE(error_of(ErrorCode::kCorrupt,
-                     [&] { (void)tokenize_text(config, byte_encoder(), out, *comm, 2); })
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt,
+                              [&] { (void)tokenize_text(config, byte_encoder(), out, *comm, 2); })
                 .find("a.jsonl:2001: field 'text' must be a string"),
             std::string::npos);
   EXPECT_TRUE(std::filesystem::is_empty(out));
@@ -122,11 +111,12 @@ TEST(Tokenize, ALanguageWithoutTextIsRefused) {
   const testing::TemporaryDirectory dir;
   write_text(dir.path() / "a.jsonl", "\n{\"text\": \"\"}\n");
   const auto comm = make_single_process_communicator();
-  EXPECT_NE(error_of(ErrorCode::kInvalidArgument,
-                     [&] {
-                       (void)tokenize_text(config_of({{"en", dir.path() / "a.jsonl"}}),
-                                           byte_encoder(), made(dir.path() / "out"), *comm, 1);
-                     })
+  EXPECT_NE(testing::error_of(ErrorCode::kInvalidArgument,
+                              [&] {
+                                (void)tokenize_text(config_of({{"en", dir.path() / "a.jsonl"}}),
+                                                    byte_encoder(), made(dir.path() / "out"), *comm,
+                                                    1);
+                              })
                 .find("language 'en': its inputs hold no text (1 empty documents)"),
             std::string::npos);
 }
@@ -142,7 +132,7 @@ TEST(Tokenize, EosIsWhatTheFilesBesideTheTokenizerName) {
                             "lstrip": false, "rstrip": false, "normalized": false}]})",
       "test");
   const auto path = dir.path() / "tokenizer.json";
-  EXPECT_NE(error_of(ErrorCode::kNotFound, [&] { (void)find_eos_id(tokenizer, path, {}); })
+  EXPECT_NE(testing::error_of(ErrorCode::kNotFound, [&] { (void)find_eos_id(tokenizer, path, {}); })
                 .find("give `eos_token`"),
             std::string::npos);
   write_text(dir.path() / "config.json", R"({"eos_token_id": [3, 2]})");
@@ -152,9 +142,10 @@ TEST(Tokenize, EosIsWhatTheFilesBesideTheTokenizerName) {
   write_text(dir.path() / "tokenizer_config.json", R"({"eos_token": {"content": "<end>"}})");
   EXPECT_EQ(find_eos_id(tokenizer, path, {}), 3);
   EXPECT_EQ(find_eos_id(tokenizer, path, "</s>"), 2);
-  EXPECT_NE(error_of(ErrorCode::kNotFound, [&] { (void)find_eos_id(tokenizer, path, "<x>"); })
-                .find("'<x>' is not in the tokenizer's vocabulary"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kNotFound, [&] { (void)find_eos_id(tokenizer, path, "<x>"); })
+          .find("'<x>' is not in the tokenizer's vocabulary"),
+      std::string::npos);
   const DocumentEncoder encoder = make_document_encoder(tokenizer, 2);
   EXPECT_EQ(encoder.bos_id, -1);
   EXPECT_EQ(encoder.encode("ab"), (std::vector<std::int32_t>{0, 1, 2}));
@@ -192,8 +183,9 @@ TEST(Tokenize, ConfigIsChecked) {
   config.inputs.push_back({"a.txt", "en"});
   config.validate();
   config.inputs[0].language = "../en";
-  EXPECT_NE(error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); }).find("'../en'"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); }).find("'../en'"),
+      std::string::npos);
 }
 
 TEST(Tokenize, PlanListsWhatIsRead) {

@@ -13,6 +13,7 @@
 #include "core/manifest.h"
 #include "distributed/training_checkpoint.h"
 #include "tests/distributed/synthetic.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::distributed {
@@ -45,17 +46,6 @@ TrainResult run(const fs::path& dir, const Setting& setting) {
   const auto comm = make_single_process_communicator();
   return train(setting.config, tiny_model(), source, &held_out, *comm, setting.observers,
                {.work_dir = dir, .start_identity = setting.start});
-}
-
-std::string error_of(const std::function<void()>& call, ErrorCode code) {
-  try {
-    call();
-  } catch (const Error& e) {
-    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code));
-    return e.what();
-  }
-  ADD_FAILURE() << "nothing thrown";
-  return {};
 }
 
 /// What SIGKILL would leave: throws out of the loop after a step.
@@ -100,7 +90,7 @@ TEST(Train, ResumesToTheSameBits) {
       run(whole.path(), setting);
       Crash crash(5);
       setting.observers = {&crash};
-      error_of([&] { run(parts.path(), setting); }, ErrorCode::kInternal);
+      testing::error_of(ErrorCode::kInternal, [&] { run(parts.path(), setting); });
       setting.observers = {};
       const TrainResult rest = run(parts.path(), setting);
       EXPECT_EQ(rest.resumed_from, 3);
@@ -171,23 +161,23 @@ TEST(Train, AnotherRunIsRefused) {
   setting.config.checkpoint_every = 2;
   Crash crash(3);
   setting.observers = {&crash};
-  error_of([&] { run(dir.path(), setting); }, ErrorCode::kInternal);
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
   setting.observers = {};
   Setting other = setting;
   other.seed = 99;
-  std::string text = error_of([&] { run(dir.path(), other); }, ErrorCode::kMismatch);
+  std::string text = testing::error_of(ErrorCode::kMismatch, [&] { run(dir.path(), other); });
   EXPECT_NE(text.find("another stream of training data (then synthetic-3, now synthetic-99)"),
             std::string::npos)
       << text;
   EXPECT_NE(text.find("to start afresh"), std::string::npos);
   other = setting;
   other.config.schedule.lr = 1.0;
-  text = error_of([&] { run(dir.path(), other); }, ErrorCode::kMismatch);
+  text = testing::error_of(ErrorCode::kMismatch, [&] { run(dir.path(), other); });
   EXPECT_NE(text.find("another config"), std::string::npos) << text;
   EXPECT_NE(text.find("lr: 0.003"), std::string::npos) << text;
   other = setting;
   other.start = "other";
-  text = error_of([&] { run(dir.path(), other); }, ErrorCode::kMismatch);
+  text = testing::error_of(ErrorCode::kMismatch, [&] { run(dir.path(), other); });
   EXPECT_NE(text.find("another starting model"), std::string::npos) << text;
   // What does not change the steps may change.
   setting.config.log_every = 3;
@@ -202,7 +192,7 @@ TEST(Train, ADamagedCheckpointIsPassedOver) {
   setting.config.checkpoint_every = 2;
   Crash crash(7);
   setting.observers = {&crash};
-  error_of([&] { run(dir.path(), setting); }, ErrorCode::kInternal);
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
   setting.observers = {};
   EXPECT_FALSE(fs::exists(dir.path() / "step-2")) << "keep_last is 2";
   fs::resize_file(dir.path() / "step-6/model.safetensors", 100);
@@ -236,29 +226,26 @@ TEST(Train, BadInputIsRefusedBeforeWork) {
   const auto comm = make_single_process_communicator();
   TrainConfig config = small_config();
   config.budget.tokens = 5;
-  EXPECT_NE(error_of([&] { config.validate(); }, ErrorCode::kInvalidArgument)
+  EXPECT_NE(testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); })
                 .find("exactly one of steps, tokens and flops, got 2"),
             std::string::npos);
   config = small_config();
   config.dtype = "float16";
-  EXPECT_NE(error_of([&] { config.validate(); }, ErrorCode::kInvalidArgument).find("bfloat16"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); }).find("bfloat16"),
+      std::string::npos);
   config = small_config();
   SyntheticSource few({.seed = 1, .rows = 31});
-  std::string text = error_of(
-      [&] {
-        static_cast<void>(
-            train(config, tiny_model(), few, nullptr, *comm, {}, {.work_dir = dir.path()}));
-      },
-      ErrorCode::kInvalidArgument);
+  std::string text = testing::error_of(ErrorCode::kInvalidArgument, [&] {
+    static_cast<void>(
+        train(config, tiny_model(), few, nullptr, *comm, {}, {.work_dir = dir.path()}));
+  });
   EXPECT_NE(text.find("need 32 rows, the stream has 31"), std::string::npos) << text;
   SyntheticSource wide({.seed = 1, .vocab_size = 49});
-  text = error_of(
-      [&] {
-        static_cast<void>(
-            train(config, tiny_model(), wide, nullptr, *comm, {}, {.work_dir = dir.path()}));
-      },
-      ErrorCode::kMismatch);
+  text = testing::error_of(ErrorCode::kMismatch, [&] {
+    static_cast<void>(
+        train(config, tiny_model(), wide, nullptr, *comm, {}, {.work_dir = dir.path()}));
+  });
   EXPECT_NE(text.find("a vocabulary of 49, the model has 48"), std::string::npos) << text;
 }
 

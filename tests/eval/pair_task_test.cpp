@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::eval {
@@ -18,16 +19,6 @@ std::filesystem::path write(const testing::TemporaryDirectory& dir, const std::s
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path) << text;
   return path;
-}
-
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    (void)fn();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(Blimp, RealFilesHave67ParadigmsOf1000AndSevenIdenticalPairs) {
@@ -61,23 +52,23 @@ TEST(Blimp, ErrorsNameFileAndLine) {
   const std::string good =
       R"({"sentence_good":"a","sentence_bad":"b","UID":"x","linguistics_term":"t","pairID":"0"})";
   write(dir, "x.jsonl", good + "\n" + good + "\n");
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_blimp(dir.path(), std::nullopt);
             }).find("x.jsonl:2: the id 'x/0' is there already"),
             std::string::npos);
   write(dir, "x.jsonl", good + "\n{\"sentence_good\": \n");
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_blimp(dir.path(), std::nullopt);
             }).find("x.jsonl:2: not a JSON object"),
             std::string::npos);
   write(dir, "x.jsonl", "\n{\"sentence_good\": \"a\", \"UID\": \"x\"}\n");
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_blimp(dir.path(), std::nullopt);
             }).find("x.jsonl:2: no field 'sentence_bad' (there are: UID, sentence_good)"),
             std::string::npos);
   std::filesystem::rename(dir.path() / "x.jsonl", dir.path() / "y.jsonl");
   write(dir, "y.jsonl", good);
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_blimp(dir.path(), std::nullopt);
             }).find("y.jsonl:1: UID is 'x', expected the file's name 'y'"),
             std::string::npos);
@@ -111,7 +102,7 @@ TEST(MultiBlimp, QuotedFieldsMayHoldTabsQuotesAndNewlines) {
   EXPECT_EQ(task.items[0].good, "He said \"no\".");
   EXPECT_EQ(task.items[0].bad, "He \"say\" no.");
   EXPECT_EQ(task.items[1].good, "a\tb\nc");
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_multiblimp(path, std::nullopt);
             }).find("data.tsv:5: 2 fields, expected 5"),
             std::string::npos);
@@ -132,12 +123,12 @@ TEST(Pairs, AnyColumnsOfJsonlAndTsv) {
   EXPECT_EQ(task.items[2].phenomenon, "T");
   EXPECT_EQ(task.items[0].cluster, "x y");
   EXPECT_EQ(task.num_identical, 1);
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_pairs({tsv}, PairColumns{}, std::nullopt);
             }).find("b.tsv:1: no column 'sentence_good' (there are: n, ok, ko, type)"),
             std::string::npos);
   const auto empty = write(dir, "c.jsonl", "{\"ok\":\"\",\"ko\":\"b\"}\n");
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return load_pairs(
                   {empty},
                   PairColumns{.good = "ok", .bad = "ko", .id = "", .phenomenon = "", .cluster = ""},

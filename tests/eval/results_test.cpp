@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "eval/compare.h"
 #include "eval/pair_scorer.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::eval {
@@ -64,16 +65,6 @@ TaskItems text_items(const std::string& name, std::uint64_t seed, double scale) 
   return items;
 }
 
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    (void)fn();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST(Items, RoundTripKeepsEveryBit) {
   const testing::TemporaryDirectory dir;
   const TaskItems pairs = pair_items("toy", true, 1, 0.3);
@@ -92,14 +83,16 @@ TEST(Items, ErrorsNameFileAndLine) {
   write_items(path, pair_items("toy", false, 1, 0.0));
   const std::string text = read_file(path);
   std::ofstream(path) << text.substr(0, text.size() / 2);
-  EXPECT_NE(error_of([&] { return read_items(path); }).find("p.jsonl:"), std::string::npos);
+  EXPECT_NE(testing::error_of([&] { return read_items(path); }).find("p.jsonl:"),
+            std::string::npos);
   std::ofstream(path) << text.substr(text.find('\n') + 1);
-  EXPECT_NE(error_of([&] { return read_items(path); }).find("p.jsonl:1: the first line"),
+  EXPECT_NE(testing::error_of([&] { return read_items(path); }).find("p.jsonl:1: the first line"),
             std::string::npos);
   std::string other = text;
   other.replace(other.find("\"format_version\":1"), 18, "\"format_version\":9");
   std::ofstream(path) << other;
-  EXPECT_NE(error_of([&] { return read_items(path); }).find("format version 9"), std::string::npos);
+  EXPECT_NE(testing::error_of([&] { return read_items(path); }).find("format version 9"),
+            std::string::npos);
 }
 
 TEST(Summary, FlatFiguresByHand) {
@@ -124,7 +117,7 @@ TEST(Summary, FlatFiguresByHand) {
   EXPECT_LT(summary.metric("acc_ci_low"), p);
   ASSERT_EQ(summary.phenomena.size(), 2U);
   EXPECT_EQ(summary.phenomena[0].num_items, 40);
-  EXPECT_NE(error_of([&] { return summary.metric("bits"); }).find("no metric 'bits'"),
+  EXPECT_NE(testing::error_of([&] { return summary.metric("bits"); }).find("no metric 'bits'"),
             std::string::npos);
 }
 
@@ -195,8 +188,9 @@ TEST(ResultsFile, HasTheHarnessLayoutAndIsRecomputedFromTheItemsAlone) {
   const auto at = text.find("\"correct\":true");
   text.replace(at, 14, "\"correct\":false");
   std::ofstream(dir.path() / "items" / "toy.jsonl") << text;
-  EXPECT_NE(error_of([&] { return read_results(dir.path()); }).find("the figures of 'toy'"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of([&] { return read_results(dir.path()); }).find("the figures of 'toy'"),
+      std::string::npos);
 }
 
 TEST(Compare, EqualModelsAreNotSeparableAndShiftedOnesAre) {
@@ -252,14 +246,15 @@ TEST(Compare, DifferentItemsOrRulesAreRefused) {
   const TaskItems a = pair_items("toy", false, 1, 0.0);
   TaskItems b = a;
   b.header.rules.tie = "right";
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(testing::error_of([&] {
               return compare_items(a, b, {});
             }).find("comparing task 'toy': tie is 'wrong' in one and 'right' in the other"),
             std::string::npos);
   b = a;
   b.header.data_hash = "other";
-  EXPECT_NE(error_of([&] { return compare_items(a, b, {}); }).find("the hash of the items"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::error_of([&] { return compare_items(a, b, {}); }).find("the hash of the items"),
+      std::string::npos);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "core/safetensors.h"
 #include "core/transformer.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::merging {
@@ -166,21 +167,12 @@ TEST(Statistics, FilesHoldTheModelsNamesAndWhereTheyCameFrom) {
   }
 }
 
-std::string message_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST(Statistics, RefusesWhatDoesNotFit) {
   const Model model = small_model();
   const auto comm = make_single_process_communicator();
   const auto run = [&](const StatisticsConfig& config, const Model& m, std::int64_t vocab) {
     RandomRows rows(6, vocab);
-    return message_of([&] { (void)compute_statistics(config, m, rows, *comm); });
+    return testing::error_of([&] { (void)compute_statistics(config, m, rows, *comm); });
   };
   EXPECT_NE(run({.num_sequences = 2}, model, 24).find("vocabulary of 24 tokens"),
             std::string::npos);
@@ -196,7 +188,7 @@ TEST(Statistics, RefusesWhatDoesNotFit) {
   ParamMap other;
   other.set("x", at::empty({1}, at::ScalarType::Float).fill_(1.0));
   save_safetensors(dir.path() / "fisher.safetensors", other, {});
-  EXPECT_NE(message_of([&] { (void)load_statistics(dir.path()); }).find("format_version"),
+  EXPECT_NE(testing::error_of([&] { (void)load_statistics(dir.path()); }).find("format_version"),
             std::string::npos);
 }
 

@@ -1,5 +1,5 @@
 // EXPECT_ERROR(statement, code, "part", ...): the statement throws an Error of this code whose
-// message holds every part.
+// message holds every part. error_of(work) is the message, for tests that look closer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -31,6 +31,32 @@ void expect_error(Fn&& fn, ErrorCode code, std::initializer_list<std::string> pa
     return;
   }
   ADD_FAILURE_AT(file, line) << "nothing was thrown";
+}
+
+/// The message of the Error that `work` throws; a test failure when it throws none, or another
+/// code.
+template <class Fn>
+std::string error_of(ErrorCode code, Fn&& work) {
+  try {
+    (void)work();
+  } catch (const Error& e) {
+    EXPECT_STREQ(error_code_name(e.code()), error_code_name(code)) << e.what();
+    return e.what();
+  }
+  ADD_FAILURE() << "nothing was thrown, expected " << error_code_name(code);
+  return "";
+}
+
+/// The same for an Error of any code.
+template <class Fn>
+std::string error_of(Fn&& work) {
+  try {
+    (void)work();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
 }
 
 }  // namespace growmerge::testing
