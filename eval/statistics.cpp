@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numbers>
 #include <numeric>
 
 #include "core/error.h"
@@ -133,7 +134,18 @@ double effective_sample_size(std::span<const double> values,
   return clustered > independent ? n * std::pow(independent / clustered, 2) : n;
 }
 
-Interval wilson_interval(double proportion, double n, double z) {
+double normal_quantile(double confidence) {
+  double low = 0.0;
+  double high = 40.0;  // erfc underflows before
+  for (int step = 0; step < 100; ++step) {
+    const double middle = 0.5 * (low + high);
+    (std::erfc(middle / std::numbers::sqrt2) > 1.0 - confidence ? low : high) = middle;
+  }
+  return low;
+}
+
+Interval wilson_interval(double proportion, double n, double confidence) {
+  const double z = normal_quantile(confidence);
   const double scale = 1.0 + z * z / n;
   const double center = proportion + z * z / (2.0 * n);
   const double half = z * std::sqrt(proportion * (1.0 - proportion) / n + z * z / (4.0 * n * n));

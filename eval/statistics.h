@@ -31,9 +31,12 @@ struct Interval {
 /// variance left out). `sizes` are numbers of items.
 [[nodiscard]] double pooled_standard_error(std::span<const double> errors,
                                            std::span<const std::int64_t> sizes);
-/// Wilson score interval of a proportion of n items at confidence given by the normal quantile z.
-/// Of clustered items, n is effective_sample_size().
-[[nodiscard]] Interval wilson_interval(double proportion, double n, double z = 1.959963984540054);
+/// The z with P(|Z| <= z) = confidence for a standard normal Z; 1.96 for 0.95.
+[[nodiscard]] double normal_quantile(double confidence);
+
+/// Wilson score interval of a proportion of n items. Of clustered items, n is
+/// effective_sample_size().
+[[nodiscard]] Interval wilson_interval(double proportion, double n, double confidence = 0.95);
 
 /// So many independent items would say as much as n clustered ones: n * (independent standard error
 /// / clustered standard error)^2 (Kish 1965, the design effect), at most n.

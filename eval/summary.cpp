@@ -43,7 +43,7 @@ bool scores_tokens(const Pairs& items) {
 }
 
 /// The figures of items that count alike.
-TaskSummary summarise_flat(const std::string& name, const Pairs& items, const PairRules& rules) {
+TaskSummary summarise_flat(const std::string& name, const Pairs& items, const TaskHeader& header) {
   TaskSummary summary{name, static_cast<std::int64_t>(items.size()), {}, {}, {}};
   const std::vector<double> correct = correctness(items);
   std::vector<std::string> clusters;
@@ -57,17 +57,18 @@ TaskSummary summarise_flat(const std::string& name, const Pairs& items, const Pa
     windowed += item->windowed ? 1.0 : 0.0;
   }
   const double acc = mean(correct);
-  const Interval wilson = wilson_interval(acc, effective_sample_size(correct, clusters));
+  const Interval wilson =
+      wilson_interval(acc, effective_sample_size(correct, clusters), header.bootstrap.confidence);
   summary.metrics = {{"acc", acc},
                      {"acc_stderr", standard_error(correct)},
                      {"acc_clustered_stderr", clustered_standard_error(correct, clusters)},
                      {"acc_ci_low", wilson.low},
                      {"acc_ci_high", wilson.high},
-                     {"acc_sum", accuracy(items, rules, "sum")},
-                     {"acc_norm", accuracy(items, rules, "character")},
-                     {"acc_bytes", accuracy(items, rules, "byte")}};
+                     {"acc_sum", accuracy(items, header.rules, "sum")},
+                     {"acc_norm", accuracy(items, header.rules, "character")},
+                     {"acc_bytes", accuracy(items, header.rules, "byte")}};
   if (scores_tokens(items)) {
-    summary.metrics.emplace_back("acc_token", accuracy(items, rules, "token"));
+    summary.metrics.emplace_back("acc_token", accuracy(items, header.rules, "token"));
   }
   summary.metrics.insert(summary.metrics.end(), {{"margin", mean(margins)},
                                                  {"margin_stderr", standard_error(margins)},
@@ -76,8 +77,9 @@ TaskSummary summarise_flat(const std::string& name, const Pairs& items, const Pa
   return summary;
 }
 
-std::vector<TaskSummary> summarise_by(const std::vector<PairRecord>& items, const PairRules& rules,
-                                      const std::string& front, std::string PairRecord::*member) {
+std::vector<TaskSummary> summarise_by(const std::vector<PairRecord>& items,
+                                      const TaskHeader& header, const std::string& front,
+                                      std::string PairRecord::*member) {
   std::map<std::string, Pairs> parts;
   for (const PairRecord& item : items) {
     if (!(item.*member).empty()) {
@@ -86,7 +88,7 @@ std::vector<TaskSummary> summarise_by(const std::vector<PairRecord>& items, cons
   }
   std::vector<TaskSummary> summaries;
   for (const auto& [name, part] : parts) {
-    summaries.push_back(summarise_flat(front + name, part, rules));
+    summaries.push_back(summarise_flat(front + name, part, header));
   }
   return summaries;
 }
@@ -95,8 +97,7 @@ std::vector<TaskSummary> summarise_by(const std::vector<PairRecord>& items, cons
 TaskSummary summarise_macro(const TaskItems& items) {
   const TaskHeader& header = items.header;
   TaskSummary summary{header.name, static_cast<std::int64_t>(items.pairs.size()), {}, {}, {}};
-  summary.paradigms =
-      summarise_by(items.pairs, header.rules, header.name + "_", &PairRecord::paradigm);
+  summary.paradigms = summarise_by(items.pairs, header, header.name + "_", &PairRecord::paradigm);
   GM_CHECK(!summary.paradigms.empty(), kCorrupt, header.name,
            ": the mean over paradigms is asked for, but no item names one");
 
@@ -193,9 +194,9 @@ TaskSummary summarise(const TaskItems& items) {
     for (const PairRecord& item : items.pairs) {
       all.push_back(&item);
     }
-    summary = summarise_flat(header.name, all, header.rules);
+    summary = summarise_flat(header.name, all, header);
   }
-  summary.phenomena = summarise_by(items.pairs, header.rules, "", &PairRecord::phenomenon);
+  summary.phenomena = summarise_by(items.pairs, header, "", &PairRecord::phenomenon);
   return summary;
 }
 

@@ -97,8 +97,13 @@ struct ReportData {
 [[nodiscard]] ReportData collect_report(const ReportConfig& config);
 
 [[nodiscard]] std::vector<Table> report_tables(const ReportData& data);
+/// For a terminal: the scores, the differences in bits per byte that the study is about, samples.
 [[nodiscard]] std::string report_text(const ReportData& data);
+/// All tables.
 [[nodiscard]] std::string report_markdown(const ReportData& data);
 [[nodiscard]] std::string report_html(const ReportData& data);
+
+/// At most `max_bytes` of a UTF-8 text, cut between two characters.
+[[nodiscard]] std::string first_bytes(const std::string& text, std::size_t max_bytes);
 
 }  // namespace growmerge::launch

@@ -81,10 +81,11 @@ std::string loss_plots(const ReportData& data, const Colors& colors) {
     const std::string group = !entry.model.language.empty() ? entry.model.language
                               : entry.model.role.empty()    ? "all runs"
                                                             : entry.model.role;
-    LinePlot& plot = plots[group];
+    const char* metric = &shown == &held_out ? "held-out loss" : "training loss";
+    LinePlot& plot = plots[group + ", " + metric];
     plot.title = "Loss against FLOPs: " + group;
     plot.x_label = "FLOPs of this run (3 x forward, causal)";
-    plot.y_label = held_out.points.size() >= 2 ? "held-out loss, nats/token" : "loss, nats/token";
+    plot.y_label = std::string(metric) + ", nats/token";
     plot.series.push_back(std::move(shown));
   }
   std::string out;
@@ -192,7 +193,7 @@ std::string report_html(const ReportData& data) {
     for (const auto& [name, texts] : data.samples) {
       out += "<p><b>" + html_escape(name) + "</b></p>\n";
       for (const std::string& text : texts) {
-        out += "<blockquote>" + html_escape(text.substr(0, 1200)) + "</blockquote>\n";
+        out += "<blockquote>" + html_escape(first_bytes(text, 1200)) + "</blockquote>\n";
       }
     }
   }

@@ -1,7 +1,6 @@
 // The tables of a report, and what is written from them for terminals and Markdown.
 #include <algorithm>
-#include <cmath>
-#include <set>
+#include <functional>
 
 #include "launch/report.h"
 #include "launch/stage_driver.h"
@@ -37,6 +36,10 @@ std::string bracketed(const char* format, double low, double high) {
   return "[" + format_number(format, low) + ", " + format_number(format, high) + "]";
 }
 
+std::string percent_text(double confidence) {
+  return format_number("%g", 100.0 * confidence) + " %";
+}
+
 Table models_table(const ReportData& data) {
   Table out;
   out.title = "Models";
@@ -61,13 +64,15 @@ Table models_table(const ReportData& data) {
 Table score_table(const ReportData& data, bool texts) {
   Table out;
   out.title = texts ? "Bits per byte" : "Accuracy on minimal pairs (%)";
-  out.note =
-      texts ? "Lower is better; 95 % interval by bootstrap over documents."
-            : "Chance is 50; 95 % interval of the score itself, items that share a cluster (verb "
-              "form, source sentence, paradigm) counting as dependent. Differences between models "
-              "are paired: see below.";
-  out.columns = {"model"};
   const std::vector<eval::TaskHeader> headers = task_headers(data, texts);
+  const std::string percent =
+      headers.empty() ? "" : percent_text(headers.front().bootstrap.confidence);
+  out.note = texts ? "Lower is better; " + percent + " interval by bootstrap over documents."
+                   : "A coin gets 50, word frequency alone may get more; " + percent +
+                         " interval of the score itself, items that share a cluster (verb form, "
+                         "source sentence, paradigm) counting as dependent. Differences between "
+                         "models are paired: see below.";
+  out.columns = {"model"};
   for (const eval::TaskHeader& header : headers) {
     out.columns.push_back(task_label(header));
   }
@@ -161,56 +166,99 @@ std::vector<ReportComparison> against_others(const ReportData& data) {
   return out;
 }
 
-}  // namespace
+/// A table of paired differences with the report's confidence in its head.
+Table paired_table(const ReportData& data, const std::string& title, const std::string& note,
+                   const std::vector<ReportComparison>& comparisons) {
+  Table out = difference_table(title, note, comparisons);
+  out.columns[7] = percent_text(data.config.confidence) + " interval";
+  return out;
+}
 
-std::vector<Table> report_tables(const ReportData& data) {
-  const std::string percent = format_number("%g", 100.0 * data.config.confidence) + " %";
-  std::vector<Table> all = {models_table(data), score_table(data, true), score_table(data, false)};
-  all.push_back(difference_table("Against baselines, paired",
-                                 "Model minus baseline on the same items, paired bootstrap, " +
-                                     percent +
-                                     " interval. Not separable: the interval contains 0, which is "
-                                     "no evidence of equality. The "
-                                     "interval covers the choice of test items; how training seeds "
-                                     "would scatter is not in it.",
-                                 against_others(data)));
-  all.push_back(difference_table(
-      "Source language (" + data.config.source_language + ") kept or lost",
-      "Model minus its unadapted base, on the tasks of the source language.", data.against_base));
-  all.push_back(difference_table("Merge against joint", "Merged model minus jointly trained model.",
-                                 merge_against_joint(data)));
-  std::vector<Table> out;
-  for (Table& table : all) {
-    if (!table.rows.empty()) {
-      for (std::string& column : table.columns) {
-        if (column == "95 % interval") {
-          column = percent + " interval";
-        }
-      }
-      out.push_back(std::move(table));
+std::vector<Table> without_empty(std::vector<Table> tables) {
+  std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
+  return tables;
+}
+
+std::string source_title(const ReportData& data) {
+  return "Source language (" + data.config.source_language + ") kept or lost";
+}
+
+/// The rows that `wanted` takes; comparisons left without any are dropped.
+std::vector<ReportComparison> rows_of(
+    const std::vector<ReportComparison>& comparisons,
+    const std::function<bool(const ReportComparison&, const eval::Comparison&)>& wanted) {
+  std::vector<ReportComparison> out;
+  for (const ReportComparison& comparison : comparisons) {
+    ReportComparison part = comparison;
+    std::erase_if(part.rows, [&](const eval::Comparison& row) { return !wanted(comparison, row); });
+    if (!part.rows.empty()) {
+      out.push_back(std::move(part));
     }
   }
   return out;
 }
 
+/// What fits a terminal: the scores, and of the differences those of bits per byte that the study
+/// is about.
+std::vector<Table> short_tables(const ReportData& data) {
+  const auto bits = [](const ReportComparison&, const eval::Comparison& row) {
+    return row.metric == "bits_per_byte";
+  };
+  const auto own_language = [&](const ReportComparison& comparison, const eval::Comparison& row) {
+    const std::string& language = data.entry(comparison.model).model.language;
+    return row.metric == "bits_per_byte" && !language.empty() && row.language == language;
+  };
+  return without_empty(
+      {models_table(data), score_table(data, true), score_table(data, false),
+       paired_table(data, "Adapted models in their language, against their baselines", "",
+                    rows_of(against_others(data), own_language)),
+       paired_table(data, source_title(data), "", rows_of(data.against_base, bits)),
+       paired_table(data, "Merge against joint", "", rows_of(merge_against_joint(data), bits))});
+}
+
+}  // namespace
+
+std::string first_bytes(const std::string& text, std::size_t max_bytes) {
+  std::size_t size = std::min(max_bytes, text.size());
+  while (size > 0 && size < text.size() &&
+         (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) {
+    --size;
+  }
+  return text.substr(0, size);
+}
+
+std::vector<Table> report_tables(const ReportData& data) {
+  return without_empty(
+      {models_table(data), score_table(data, true), score_table(data, false),
+       paired_table(data, "Against baselines, paired",
+                    "Model minus baseline on the same items, paired bootstrap, " +
+                        percent_text(data.config.confidence) +
+                        " interval of each difference by itself: of many comparisons some are "
+                        "separable by chance. Not separable: the interval contains 0, which is no "
+                        "evidence of equality. The interval covers the choice of test items; how "
+                        "training seeds would scatter is not in it.",
+                    against_others(data)),
+       paired_table(data, source_title(data),
+                    "Model minus its unadapted base, on the tasks of the source language.",
+                    data.against_base),
+       paired_table(data, "Merge against joint", "Merged model minus jointly trained model.",
+                    merge_against_joint(data))});
+}
+
 std::string report_text(const ReportData& data) {
   std::string out = data.config.title + "\n";
-  for (const Table& table : report_tables(data)) {
+  for (const Table& table : short_tables(data)) {
     out += "\n" + table_text(table);
   }
   for (const auto& [name, texts] : data.samples) {
     out += "\nsampled: " + name + "\n";
     for (const std::string& text : texts) {
-      std::string line = text.substr(0, 240);
-      while (!line.empty() && (static_cast<unsigned char>(line.back()) & 0xC0) == 0x80 &&
-             line.size() < text.size()) {
-        line.pop_back();  // no half of a letter at the cut
-      }
+      std::string line = first_bytes(text, 240);
       std::replace(line.begin(), line.end(), '\n', ' ');
       out += "  | " + line + "\n";
     }
   }
-  return out;
+  return out + "\nAll comparisons stand in report.md and report.html.\n";
 }
 
 std::string report_markdown(const ReportData& data) {

@@ -50,6 +50,12 @@ TEST(Wilson, ReferenceIntervalsAt85Percent) {
   EXPECT_NEAR(wilson_interval(1.0, 10).high, 1.0, 1e-15);
 }
 
+TEST(NormalQuantile, TabulatedValues) {
+  EXPECT_NEAR(normal_quantile(0.95), 1.959963984540054, 1e-12);
+  EXPECT_NEAR(normal_quantile(0.90), 1.6448536269514722, 1e-12);
+  EXPECT_NEAR(normal_quantile(0.99), 2.5758293035489004, 1e-12);
+}
+
 TEST(EffectiveSampleSize, CopiesSayNothingNew) {
   // 40 items, each there five times: as much as 40 independent ones, to n against n - 1.
   std::vector<double> values;

@@ -114,5 +114,26 @@ TEST_F(ExperimentTest, EveryMistakeIsFoundBeforeAnythingRuns) {
             std::string::npos);
 }
 
+std::size_t num_stages(const std::string& name, std::vector<std::string> overrides) {
+  const auto path = testing::source_dir() / "configs/experiments" / (name + ".yaml");
+  return load_experiment(path, overrides, "no-such-run").stages.size();
+}
+
+TEST(ShippedExperiments, ArtificialLoads) { EXPECT_EQ(num_stages("artificial", {}), 43U); }
+
+TEST(ShippedExperiments, QuickstartLoads) {
+  const TemporaryDirectory dir;
+  for (const char* language : {"en", "de", "sv"}) {
+    write_text(dir.path() / language / "train.jsonl", "");
+    write_text(dir.path() / language / "held_out.jsonl", "");
+  }
+  EXPECT_EQ(num_stages("quickstart", {"vars.text=" + dir.path().string()}), 42U);
+}
+
+TEST(ShippedExperiments, SmallRealLoads) {
+  GM_REQUIRE_SHARED_DATA(data);
+  EXPECT_EQ(num_stages("small-real", {"vars.data_root=" + data.string()}), 33U);
+}
+
 }  // namespace
 }  // namespace growmerge::launch

@@ -109,13 +109,42 @@ TEST_F(ReportTest, FiguresAreThoseOfTheItems) {
 }
 
 TEST_F(ReportTest, TablesSayBetterWorseAndNotSeparable) {
-  const std::string text = report_text(collect_report(config_));
+  const std::string text = report_markdown(collect_report(config_));
   EXPECT_NE(text.find("not separable"), std::string::npos);
   EXPECT_NE(text.find("better"), std::string::npos);
   EXPECT_NE(text.find("worse"), std::string::npos) << "the merged model lost 20 of 40 pairs";
   EXPECT_NE(text.find("Merge against joint"), std::string::npos);
   EXPECT_NE(text.find("-50.0"), std::string::npos) << text;
   EXPECT_NE(text.find("kept or lost"), std::string::npos);
+}
+
+TEST_F(ReportTest, ATerminalGetsTheDifferencesThatTheStudyIsAbout) {
+  config_.models["adapted"].language = "nl";
+  const std::string text = report_text(collect_report(config_));
+  EXPECT_NE(text.find("Adapted models in their language"), std::string::npos) << text;
+  EXPECT_NE(text.find("-1.000"), std::string::npos) << text;
+  EXPECT_EQ(text.find("-50.0"), std::string::npos) << "accuracies of pairs are in report.md";
+  config_.models["adapted"].language = "sv";
+  EXPECT_EQ(report_text(collect_report(config_)).find("in their language"), std::string::npos);
+}
+
+TEST_F(ReportTest, IntervalsAreNamedByTheirConfidence) {
+  config_.confidence = 0.9;
+  const std::string text = report_markdown(collect_report(config_));
+  EXPECT_NE(text.find("| 90 % interval |"), std::string::npos) << text;
+  EXPECT_NE(text.find("95 % interval by bootstrap over documents"), std::string::npos)
+      << "the scores' own, as evaluated";
+}
+
+TEST(FirstBytes, CutsBetweenCharacters) {
+  const std::string text = "a\u00e4\u20ac";  // 1, 2 and 3 bytes
+  EXPECT_EQ(first_bytes(text, 0), "");
+  EXPECT_EQ(first_bytes(text, 1), "a");
+  EXPECT_EQ(first_bytes(text, 2), "a");
+  EXPECT_EQ(first_bytes(text, 3), "a\u00e4");
+  EXPECT_EQ(first_bytes(text, 5), "a\u00e4");
+  EXPECT_EQ(first_bytes(text, 6), text);
+  EXPECT_EQ(first_bytes(text, 99), text);
 }
 
 TEST_F(ReportTest, ThePageStandsAlone) {
