@@ -160,7 +160,9 @@ std::string command_help_text(const Command& command) {
 std::string config_docs_text() {
   std::string out =
       "# Configuration\n\nEvery key of every command, generated from the program "
-      "(`growmerge --config-docs`). A key `a.b` is `b` inside `a`; `a[].b`\nis `b` in each item of "
+      "(`growmerge --config-docs`). The recipes of\n`merge` are described in "
+      "[methods/merging.md](methods/merging.md), experiments in [experiment.md](experiment.md). "
+      "A key `a.b` is `b` inside `a`; `a[].b`\nis `b` in each item of "
       "the list `a`. `growmerge COMMAND --print-config` writes a complete file to start from.\n";
   for (const Command& command : commands()) {
     if (!command.describe) {

@@ -37,7 +37,7 @@ Command artificial_command() {
   out.name = "artificial";
   out.doc = "text and minimal pairs of a seeded family of artificial languages";
   out.usage = "[--config FILE] --out DIR";
-  out.details = "For trying everything without any text: see docs/formats/artificial.md.\n";
+  out.details = "For trying everything without any text: see docs/methods/data.md.\n";
   set_stage<ArtificialConfig>(out, plan, estimate, work);
   return out;
 }
