@@ -61,7 +61,7 @@ HeldOutStream::HeldOutStream(const HeldOutConfig& config, const ModelFit& fit) :
   }
   check_shards_fit(shards_, fit);
   identity_ = concat("held-out1:", config_.row_tokens, ":", config_.max_rows, ":",
-                     config_.cross_document ? "cross" : "apart");
+                     cross_document() ? "cross" : "apart");
   first_rows_.push_back(0);
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     const std::string& given = config_.sources[i].name;
@@ -85,14 +85,14 @@ HeldOutStream::HeldOutStream(const HeldOutConfig& config, const ModelFit& fit) :
 Batch HeldOutStream::rows(std::int64_t first, std::int64_t count) {
   GM_CHECK(first >= 0 && count > 0 && first + count <= num_rows(), kInvalidArgument,
            "held-out rows ", first, " to ", first + count, " asked for, there are ", num_rows());
-  RowBuilder builder(count, config_.row_tokens, config_.cross_document);
+  RowBuilder builder(count, config_.row_tokens, cross_document());
   for (std::int64_t row = first; row < first + count; ++row) {
     const auto after = std::upper_bound(first_rows_.begin(), first_rows_.end(), row);
     const auto shard = static_cast<std::size_t>(after - first_rows_.begin()) - 1;
     builder.begin_row(shard_names_[shard]);
     fill_row(shards_[shard],
              static_cast<std::uint64_t>((row - first_rows_[shard]) * config_.row_tokens),
-             config_.cross_document, builder);
+             cross_document(), builder);
   }
   return builder.finish();
 }

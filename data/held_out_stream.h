@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,16 +17,16 @@ namespace growmerge::data {
 
 struct HeldOutConfig {
   std::vector<ShardSource> sources;
-  std::int64_t row_tokens = 256;
+  std::int64_t row_tokens = 0;
   std::int64_t max_rows = 0;
-  bool cross_document = false;
+  std::optional<bool> cross_document;
 
   template <class V>
   void describe(V& v) {
     v("sources", sources, "", "held-out shards");
-    v("row_tokens", row_tokens, "tokens", "length of a row (sequence)");
+    v("row_tokens", row_tokens, "tokens", "length of a row (sequence); 0: the mixture's");
     v("max_rows", max_rows, "rows", "at most so many rows of each source; 0 takes all");
-    v("cross_document", cross_document, "", "as in the training mixture");
+    v("cross_document", cross_document, "", "as in the mixture, which is the default");
   }
 };
 
@@ -43,6 +44,7 @@ class HeldOutStream final : public BatchSource {
   [[nodiscard]] std::string identity() const override { return identity_; }
 
  private:
+  [[nodiscard]] bool cross_document() const { return config_.cross_document.value_or(false); }
   HeldOutStream(const HeldOutConfig& config, const ModelFit& fit);
 
   HeldOutConfig config_;

@@ -247,6 +247,7 @@ void TokenShard::map_parts() {
   offsets_ = reinterpret_cast<const std::uint64_t*>(map_ + offsets.file_offset);
   document_bytes_ = reinterpret_cast<const std::uint32_t*>(map_ + bytes.file_offset);
   block_crcs_ = reinterpret_cast<const std::uint32_t*>(map_ + crcs.file_offset);
+  block_is_checked_ = std::make_unique<std::atomic<bool>[]>(crcs.size);
   check_offsets();
   const std::uint32_t blocks_crc = crc32c(block_crcs_, crcs.size * sizeof(std::uint32_t));
   identity_ = concat("shard1:", info_.language, ":", info_.tokenizer_hash, ":", info_.vocab_size,
@@ -264,6 +265,7 @@ TokenShard::TokenShard(TokenShard&& other) noexcept
       offsets_(other.offsets_),
       document_bytes_(other.document_bytes_),
       block_crcs_(other.block_crcs_),
+      block_is_checked_(std::move(other.block_is_checked_)),
       offsets_crc_(other.offsets_crc_),
       document_bytes_crc_(other.document_bytes_crc_) {}
 
@@ -283,12 +285,33 @@ void TokenShard::check_offsets() const {
              ": /document_offsets does not ascend at document ", i, " (", offsets_[i], " then ",
              offsets_[i + 1], ")");
   }
+  GM_CHECK(crc32c(offsets_, (n + 1) * sizeof(std::uint64_t)) == offsets_crc_, kCorrupt,
+           path_.string(), ": /document_offsets: checksum does not match");
+  GM_CHECK(crc32c(document_bytes_, n * sizeof(std::uint32_t)) == document_bytes_crc_, kCorrupt,
+           path_.string(), ": /document_bytes: checksum does not match");
+}
+
+void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t end_byte) const {
+  const std::uint64_t bytes = info_.num_tokens * info_.token_bytes();
+  for (std::uint64_t block = first_byte / kCrcBlockBytes; block * kCrcBlockBytes < end_byte;
+       ++block) {
+    if (block_is_checked_[block].load(std::memory_order_relaxed)) {
+      continue;
+    }
+    const std::uint64_t begin = block * kCrcBlockBytes;
+    const std::uint32_t found = crc32c(tokens_ + begin, std::min(kCrcBlockBytes, bytes - begin));
+    GM_CHECK(found == block_crcs_[block], kCorrupt, path_.string(), ": /tokens block ", block,
+             " (bytes ", begin, " on): checksum is ", found, ", recorded ", block_crcs_[block],
+             ": the file is damaged, tokenize again");
+    block_is_checked_[block].store(true, std::memory_order_relaxed);
+  }
 }
 
 void TokenShard::read(std::uint64_t first, std::span<std::int64_t> out) const {
   GM_CHECK(first <= info_.num_tokens && out.size() <= info_.num_tokens - first, kInvalidArgument,
            path_.string(), ": tokens ", first, " to ", first + out.size(), " of ", info_.num_tokens,
            " asked for");
+  check_blocks(first * info_.token_bytes(), (first + out.size()) * info_.token_bytes());
   std::int64_t largest = 0;
   const auto copy = [&]<class Token>(Token) {
     const Token* from = reinterpret_cast<const Token*>(tokens_) + first;
@@ -314,17 +337,8 @@ std::vector<std::int64_t> TokenShard::document(std::uint64_t i) const {
 
 void TokenShard::verify() const {
   const std::uint64_t n = info_.num_documents;
-  GM_CHECK(crc32c(offsets_, (n + 1) * sizeof(std::uint64_t)) == offsets_crc_, kCorrupt,
-           path_.string(), ": /document_offsets: checksum does not match");
-  GM_CHECK(crc32c(document_bytes_, n * sizeof(std::uint32_t)) == document_bytes_crc_, kCorrupt,
-           path_.string(), ": /document_bytes: checksum does not match");
-  const std::uint64_t bytes = info_.num_tokens * info_.token_bytes();
-  for (std::uint64_t first = 0; first < bytes; first += kCrcBlockBytes) {
-    const std::uint64_t block = first / kCrcBlockBytes;
-    const std::uint32_t found = crc32c(tokens_ + first, std::min(kCrcBlockBytes, bytes - first));
-    GM_CHECK(found == block_crcs_[block], kCorrupt, path_.string(), ": /tokens block ", block,
-             " (bytes ", first, " on): checksum is ", found, ", recorded ", block_crcs_[block],
-             ": the file is damaged, tokenize again");
+  for (std::uint64_t i = 0; i < num_crc_blocks(info_.num_tokens * info_.token_bytes()); ++i) {
+    block_is_checked_[i].store(false, std::memory_order_relaxed);
   }
   std::vector<std::int64_t> buffer;
   std::uint64_t text_bytes = 0;

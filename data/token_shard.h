@@ -11,6 +11,7 @@
 // The reader maps the file: memory is what the page cache keeps, and a window costs one copy.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -108,8 +109,9 @@ class TokenShard {
   }
   /// UTF-8 bytes of document i's text.
   [[nodiscard]] std::uint32_t document_bytes(std::uint64_t i) const { return document_bytes_[i]; }
-  /// Copies tokens [first, first + out.size()). Errors: kInvalidArgument outside the shard;
-  /// kCorrupt naming a token outside the vocabulary. Thread-safe.
+  /// Copies tokens [first, first + out.size()). The checksum of a block is checked when it is first
+  /// read. Errors: kInvalidArgument outside the shard; kCorrupt naming a block that has changed or
+  /// a token outside the vocabulary. Thread-safe.
   void read(std::uint64_t first, std::span<std::int64_t> out) const;
   [[nodiscard]] std::vector<std::int64_t> document(std::uint64_t i) const;
   /// Hash of the attributes and checksums, so of the contents; reads no tokens.
@@ -121,6 +123,8 @@ class TokenShard {
  private:
   TokenShard() = default;
   void check_offsets() const;
+  /// Checks the blocks of bytes [first, end) of /tokens that were not checked yet.
+  void check_blocks(std::uint64_t first_byte, std::uint64_t end_byte) const;
   void map_parts();
   std::filesystem::path path_;
   TokenShardInfo info_;
@@ -131,6 +135,7 @@ class TokenShard {
   const std::uint64_t* offsets_ = nullptr;
   const std::uint32_t* document_bytes_ = nullptr;
   const std::uint32_t* block_crcs_ = nullptr;
+  std::unique_ptr<std::atomic<bool>[]> block_is_checked_;  // [blocks]
   std::int64_t offsets_crc_ = 0;
   std::int64_t document_bytes_crc_ = 0;
 };

@@ -47,7 +47,7 @@ struct TrainCommandConfig {
     v("model", model, "", "checkpoint to continue from; empty: random weights of `init`");
     v("init", init, "", "a new model; used where `model` is empty");
     v("mixture", mixture, "", "what is trained on");
-    v("held_out", held_out, "", "what the loss is watched on; row_tokens 0 takes the mixture's");
+    v("held_out", held_out, "", "what the loss is watched on");
     v("match", match, "",
       "budget as the sum of what tokens cost with the models named (3 x forward, causal, at this "
       "run's row length); instead of `budget`");
@@ -130,6 +130,9 @@ data::HeldOutConfig held_out_config(const TrainCommandConfig& config) {
   if (out.row_tokens == 0) {
     out.row_tokens = config.mixture.row_tokens;
   }
+  if (!out.cross_document) {
+    out.cross_document = config.mixture.cross_document;
+  }
   return out;
 }
 
@@ -157,6 +160,15 @@ std::string estimate(const TrainCommandConfig& config, int ranks) {
          format_bytes(static_cast<double>(num_parameters(model)) * 12.0 *
                       static_cast<double>(train.keep_last + 1)) +
          " at most, checkpoints included\n";
+}
+
+/// What a resumed run must have started from: the checkpoint, or the new model's tokenizer and
+/// shape.
+std::string start_identity(const TrainCommandConfig& config, const Manifest& manifest) {
+  const std::string& input = manifest.inputs.front().identity;
+  const std::string shape =
+      config.model.empty() ? model_config_json(make_model_config(config.init), "float32") : "";
+  return config.model.empty() ? concat(input, " ", hash_bytes(shape.data(), shape.size())) : input;
 }
 
 Model start_model(const TrainCommandConfig& config) {
@@ -190,7 +202,7 @@ void work(const TrainCommandConfig& config, StageRun& run) {
   const Lineage before = config.model.empty() ? Lineage{} : lineage_of(config.model);
   const distributed::TrainRun where{.work_dir = run.dir,
                                     .companions_from = start_path(config),
-                                    .start_identity = run.manifest.inputs.front().identity,
+                                    .start_identity = start_identity(config, run.manifest),
                                     .flops_before = before.flops_total,
                                     .tokens_before = before.tokens_total};
   std::vector<StepObserver*> observers;
