@@ -16,7 +16,7 @@ RowRange rows_of_rank(std::int64_t count, int rank, int size) {
 
 std::map<std::string, double> held_out_loss(const ModelConfig& config, const ParamMap& params,
                                             BatchSource& source, const HeldOutOptions& options,
-                                            Communicator& comm) {
+                                            Communicator& comm, Workspace* workspace) {
   const std::int64_t available = source.num_rows();
   GM_CHECK(available >= 0 || options.rows > 0, kInvalidArgument,
            "held-out rows never end: set eval_rows");
@@ -32,7 +32,7 @@ std::map<std::string, double> held_out_loss(const ModelConfig& config, const Par
     const RowRange mine = rows_of_rank(rows, comm.rank(), comm.size());
     for (std::int64_t row = mine.begin; row < mine.end; row += micro) {
       const Batch batch = source.rows(row, std::min(micro, mine.end - row));
-      const LossResult loss = forward_loss(config, params, batch);
+      const LossResult loss = forward_loss(config, params, batch, workspace);
       for (std::size_t i = 0; i < loss.row_loss_sum.size(); ++i) {
         GM_CHECK(std::isfinite(loss.row_loss_sum[i]), kCorrupt, "held-out row ",
                  row + static_cast<std::int64_t>(i), ": the loss is ", loss.row_loss_sum[i]);

@@ -9,6 +9,7 @@
 #include "core/communicator.h"
 #include "core/model_config.h"
 #include "core/param_map.h"
+#include "core/transformer.h"
 
 namespace growmerge::distributed {
 
@@ -29,10 +30,8 @@ struct HeldOutOptions {
 /// "held_out_loss/NAME" per source name that occurs. Weighted by targets exactly, in float64, so
 /// the world size changes rounding alone. Collective. Errors: kInvalidArgument (an endless source
 /// and rows = 0, or no target at all), kCorrupt where a loss is not finite, on all ranks alike.
-[[nodiscard]] std::map<std::string, double> held_out_loss(const ModelConfig& config,
-                                                          const ParamMap& params,
-                                                          BatchSource& source,
-                                                          const HeldOutOptions& options,
-                                                          Communicator& comm);
+[[nodiscard]] std::map<std::string, double> held_out_loss(
+    const ModelConfig& config, const ParamMap& params, BatchSource& source,
+    const HeldOutOptions& options, Communicator& comm, Workspace* workspace = nullptr);
 
 }  // namespace growmerge::distributed

@@ -12,8 +12,15 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler needs a l
 int depth = 0;
 struct sigaction former_term;
 struct sigaction former_usr1;
+struct sigaction former_int;
 
-void remember(int signal) { last_signal.store(signal, std::memory_order_relaxed); }
+void remember(int signal) {
+  // Ctrl-C a second time: at once.
+  if (last_signal.exchange(signal, std::memory_order_relaxed) == SIGINT && signal == SIGINT) {
+    ::signal(SIGINT, SIG_DFL);
+    ::raise(SIGINT);
+  }
+}
 
 }  // namespace
 
@@ -25,6 +32,7 @@ StopSignals::StopSignals() {
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, &former_term);
     sigaction(SIGUSR1, &action, &former_usr1);
+    sigaction(SIGINT, &action, &former_int);
   }
 }
 
@@ -32,6 +40,7 @@ StopSignals::~StopSignals() {
   if (--depth == 0) {
     sigaction(SIGTERM, &former_term, nullptr);
     sigaction(SIGUSR1, &former_usr1, nullptr);
+    sigaction(SIGINT, &former_int, nullptr);
   }
 }
 
@@ -40,7 +49,10 @@ int StopSignals::requested() { return last_signal.load(std::memory_order_relaxed
 void StopSignals::clear() { last_signal.store(0, std::memory_order_relaxed); }
 
 const char* stop_signal_name(int signal) {
-  return signal == SIGTERM ? "SIGTERM" : signal == SIGUSR1 ? "SIGUSR1" : "no signal";
+  return signal == SIGTERM   ? "SIGTERM"
+         : signal == SIGUSR1 ? "SIGUSR1"
+         : signal == SIGINT  ? "SIGINT"
+                             : "no signal";
 }
 
 }  // namespace growmerge::distributed

@@ -1,10 +1,11 @@
-// SIGTERM and SIGUSR1 as a request to stop at the next step boundary.
+// SIGTERM, SIGUSR1 and SIGINT (Ctrl-C; a second one ends the process at once) as a request to stop
+// at the next step boundary.
 //
 // A signal handler may only set a flag, and a process has one set of handlers: the flag is the one
 // piece of global state in this room. mpirun hands SIGUSR1 on at once. On SIGTERM it waits
 // odls_base_sigkill_timeout seconds (1 by default), hands it on, waits as long again and kills the
-// ranks, so whoever wants to stop a job under mpirun sends SIGUSR1. Slurm with --signal=USR1@N sends
-// SIGUSR1 N seconds before the time limit.
+// ranks, so whoever wants to stop a job under mpirun sends SIGUSR1. Slurm with --signal=USR1@N
+// sends SIGUSR1 N seconds before the time limit.
 #pragma once
 
 namespace growmerge::distributed {
@@ -24,7 +25,7 @@ class StopSignals {
   static void clear();
 };
 
-/// "SIGTERM", "SIGUSR1".
+/// "SIGTERM", "SIGUSR1", "SIGINT".
 [[nodiscard]] const char* stop_signal_name(int signal);
 
 }  // namespace growmerge::distributed

@@ -106,6 +106,11 @@ class Trainer {
              "held-out data: made with a vocabulary of ",
              held_out_ == nullptr ? 0 : held_out_->vocab_size(), ", the model has ",
              model_.config.vocab_size);
+    GM_CHECK(source_.row_tokens() <= model_.config.max_position_embeddings, kInvalidArgument,
+             "training data: rows of ", source_.row_tokens(),
+             " tokens, the model has positions for ", model_.config.max_position_embeddings,
+             " (max_position_embeddings); lower row_tokens, or raise that number in config.json if "
+             "the model is to learn longer contexts");
     const std::int64_t needed = plan_.steps * config_.batch_rows;
     GM_CHECK(source_.num_rows() < 0 || source_.num_rows() >= needed, kInvalidArgument,
              "training data: ", plan_.steps, " steps of ", config_.batch_rows, " rows need ",
@@ -209,10 +214,11 @@ class Trainer {
       const double loss = step();
       const int signal = stop_signal_;
       progress.update(state_.step, concat("loss ", loss));
-      if (signal == 0 && held_out_ != nullptr && eval_due(state_.step)) {
+      const bool is_last = state_.step == plan_.steps;
+      // A signal wants a checkpoint soon; but what is published says its own last loss.
+      if ((signal == 0 || is_last) && held_out_ != nullptr && eval_due(state_.step)) {
         evaluate();
       }
-      const bool is_last = state_.step == plan_.steps;
       if (signal != 0 || is_last ||
           (config_.checkpoint_every > 0 && state_.step % config_.checkpoint_every == 0)) {
         checkpoint();
@@ -236,7 +242,7 @@ class Trainer {
     accumulate(first_row, sums, bad_rows);
     buckets_->finish(comm_);
     const int seen = StopSignals::requested();
-    sums.stop_term() = seen == SIGTERM ? 1.0 : 0.0;
+    sums.stop_term() = seen == SIGTERM || seen == SIGINT ? 1.0 : 0.0;
     sums.stop_usr1() = seen == SIGUSR1 ? 1.0 : 0.0;
     comm_.all_reduce(sums.sums, ReduceOp::kSum);
     stop_signal_ = sums.stop_term() > 0.0 ? SIGTERM : sums.stop_usr1() > 0.0 ? SIGUSR1 : 0;
@@ -277,12 +283,14 @@ class Trainer {
     for (std::int64_t row = mine.begin; row < mine.end; row += micro) {
       const Batch batch = source_.rows(first_row + row, std::min(micro, mine.end - row));
       const bool is_last = row + micro >= mine.end;
-      const LossResult loss = loss_and_gradients(model_.config, compute_params(), batch, 1.0,
-                                                 buckets_->grads(), [&](const std::string& name) {
-                                                   if (is_last) {
-                                                     buckets_->ready(name, comm_);
-                                                   }
-                                                 });
+      const LossResult loss = loss_and_gradients(
+          model_.config, compute_params(), batch, 1.0, buckets_->grads(),
+          [&](const std::string& name) {
+            if (is_last) {
+              buckets_->ready(name, comm_);
+            }
+          },
+          &workspace_);
       for (std::size_t i = 0; i < loss.row_loss_sum.size(); ++i) {
         const auto source = static_cast<std::size_t>(batch.row_sources[i]);
         sums.loss(source) += loss.row_loss_sum[i];
@@ -372,9 +380,10 @@ class Trainer {
 
   void evaluate() {
     const Clock::time_point begin = Clock::now();
-    state_.held_out = held_out_loss(
-        model_.config, compute_params(), *held_out_,
-        {.rows = config_.eval_rows, .microbatch_rows = config_.microbatch_rows}, comm_);
+    state_.held_out =
+        held_out_loss(model_.config, compute_params(), *held_out_,
+                      {.rows = config_.eval_rows, .microbatch_rows = config_.microbatch_rows},
+                      comm_, &workspace_);
     state_.last_eval_step = state_.step;
     write_metrics(state_.held_out);
     log_info(concat("step ", state_.step, ": held-out loss ", state_.held_out.at("held_out_loss"),

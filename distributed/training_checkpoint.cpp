@@ -107,7 +107,8 @@ Json read_state_json(const fs::path& dir) {
   return json;
 }
 
-/// Empty, or what is wrong with the files that state.json lists.
+/// Empty, or what is wrong with the files that state.json lists. Errors: kUnsupported (it is whole
+/// as far as its own version knows), kIo.
 std::string damage(const fs::path& dir) {
   try {
     const Json state = read_state_json(dir);
@@ -124,10 +125,31 @@ std::string damage(const fs::path& dir) {
         return name + " does not have its recorded hash";
       }
     }
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::kUnsupported || e.code() == ErrorCode::kIo) {
+      throw;
+    }
+    return e.what();
+  } catch (const fs::filesystem_error& e) {
+    fail(ErrorCode::kIo, "reading ", dir.string(), ": ", e.what());
   } catch (const std::exception& e) {
     return e.what();
   }
   return {};
+}
+
+/// What a rank that died while writing left behind.
+void remove_partial(const fs::path& work_dir) {
+  std::vector<fs::path> partial;
+  for (const auto& entry : fs::directory_iterator(work_dir)) {
+    const fs::path& path = entry.path();
+    if (path.extension() == ".tmp" && step_of(path.stem())) {
+      partial.push_back(path);
+    }
+  }
+  for (const fs::path& path : partial) {
+    fs::remove_all(path);
+  }
 }
 
 void copy_values(const SafetensorsFile& file, const std::string& name, const at::Tensor& into) {
@@ -170,18 +192,23 @@ fs::path save_training_checkpoint(const fs::path& work_dir, const TrainingState&
       fail(ErrorCode::kIo, "writing ", whole.string(), ": ", e.what());
     }
   }
-  const std::vector<fs::path> all = step_directories(work_dir);
-  for (std::size_t i = static_cast<std::size_t>(keep_last); i < all.size(); ++i) {
-    fs::remove_all(all[i]);
+  // Later ones are not whole: this run would have resumed from them.
+  std::vector<fs::path> ours = step_directories(work_dir);
+  std::erase_if(ours, [&](const fs::path& dir) { return *step_of(dir) > state.step; });
+  for (std::size_t i = static_cast<std::size_t>(keep_last); i < ours.size(); ++i) {
+    fs::remove_all(ours[i]);
   }
   return whole;
 }
 
 std::optional<fs::path> newest_training_checkpoint(const fs::path& work_dir) {
-  std::vector<fs::path> candidates = step_directories(work_dir);
+  // The end of a run comes first: step-N beside it are what a killed clean-up left.
+  std::vector<fs::path> candidates;
   if (fs::exists(work_dir / kState)) {
     candidates.push_back(work_dir);
   }
+  const std::vector<fs::path> steps = step_directories(work_dir);
+  candidates.insert(candidates.end(), steps.begin(), steps.end());
   for (const fs::path& dir : candidates) {
     const std::string wrong = damage(dir);
     if (wrong.empty()) {
@@ -190,6 +217,9 @@ std::optional<fs::path> newest_training_checkpoint(const fs::path& work_dir) {
     log_warning(concat("checkpoint ", dir.string(), " is not whole (", wrong,
                        "); looking for an older one"));
   }
+  GM_CHECK(candidates.empty(), kCorrupt, work_dir.string(), ": none of its checkpoints is whole (",
+           candidates.front().filename().string(), " and ", candidates.size() - 1,
+           " more); restore one, or remove ", work_dir.string(), " to start afresh");
   return std::nullopt;
 }
 
@@ -261,6 +291,7 @@ void publish_checkpoint(const fs::path& work_dir, const fs::path& step_dir,
     write_file_atomically(work_dir / kState, state.dump(1) + "\n");
     sync_path(work_dir / "trainer");
     sync_path(work_dir);
+    remove_partial(work_dir);
     if (!options.keep_steps) {
       for (const fs::path& dir : step_directories(work_dir)) {
         fs::remove_all(dir);

@@ -45,8 +45,9 @@ std::filesystem::path save_training_checkpoint(const std::filesystem::path& work
                                                const AdamWState& optimizer,
                                                const SaveOptions& options, std::int64_t keep_last);
 
-/// The newest whole one (or work_dir itself where a run has ended in it), or nothing. One whose
-/// files do not have their recorded sizes and hashes is passed over with a warning.
+/// work_dir itself where a run has ended in it, else the newest whole one, or nothing where there
+/// is none. One whose files do not have their recorded sizes and hashes is passed over with a
+/// warning. Errors: kCorrupt when none is whole, kUnsupported (a version from the future), kIo.
 [[nodiscard]] std::optional<std::filesystem::path> newest_training_checkpoint(
     const std::filesystem::path& work_dir);
 

@@ -196,15 +196,48 @@ TEST(Train, ADamagedCheckpointIsPassedOver) {
   setting.observers = {};
   EXPECT_FALSE(fs::exists(dir.path() / "step-2")) << "keep_last is 2";
   fs::resize_file(dir.path() / "step-6/model.safetensors", 100);
+  EXPECT_EQ(newest_training_checkpoint(dir.path()), dir.path() / "step-4");
+  fs::copy(dir.path(), dir.path().string() + "-copy", fs::copy_options::recursive);
+  const fs::path copy = dir.path().string() + "-copy";
   {
-    std::fstream file(dir.path() / "step-4/trainer/moments.safetensors",
-                      std::ios::in | std::ios::out);
+    std::fstream file(copy / "step-4/trainer/moments.safetensors", std::ios::in | std::ios::out);
     file.seekp(-1, std::ios::end);
     file.put('?');
   }
-  EXPECT_EQ(newest_training_checkpoint(dir.path()), std::nullopt);
+  EXPECT_NE(testing::error_of(ErrorCode::kCorrupt, [&] { return newest_training_checkpoint(copy); })
+                .find("none of its checkpoints is whole"),
+            std::string::npos)
+      << "starting afresh without a word would lose the run";
+  fs::remove_all(copy);
+
+  // With keep_last 1 the damaged later one must not make the new one go.
+  setting.config.keep_last = 1;
+  setting.config.checkpoint_every = 1;
+  Crash again(6);
+  setting.observers = {&again};
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+  EXPECT_EQ(newest_training_checkpoint(dir.path()), dir.path() / "step-5");
+  setting.observers = {};
   fs::create_directories(dir.path() / "step-7.tmp");
-  EXPECT_EQ(run(dir.path(), setting).resumed_from, 0);
+  EXPECT_EQ(run(dir.path(), setting).resumed_from, 5);
+  EXPECT_FALSE(fs::exists(dir.path() / "step-7.tmp")) << "not part of the finished directory";
+}
+
+TEST(Train, ACheckpointFromTheFutureIsRefused) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.checkpoint_every = 2;
+  Crash crash(7);
+  setting.observers = {&crash};
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+  const fs::path state = dir.path() / "step-6/trainer/state.json";
+  std::string text = read_file(state);
+  text.replace(text.find("\"version\": 1"), 12, "\"version\": 9");
+  write_file_atomically(state, text);
+  setting.observers = {};
+  EXPECT_NE(testing::error_of(ErrorCode::kUnsupported, [&] { run(dir.path(), setting); })
+                .find("version 9"),
+            std::string::npos);
 }
 
 TEST(Train, AFinishedRunIsNotRepeated) {
