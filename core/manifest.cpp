@@ -1,6 +1,7 @@
 #include "core/manifest.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -302,11 +303,25 @@ StageOutput::StageOutput(fs::path name, bool keep_partial)
   GM_CHECK(!fs::exists(name_), kInvalidArgument, "output '", name_.string(),
            "' exists already: choose another --out, or remove it");
   std::error_code error;
-  if (!keep_partial) {
-    fs::remove_all(tmp_, error);
-  }
   fs::create_directories(tmp_, error);
   GM_CHECK(fs::is_directory(tmp_), kIo, "cannot create '", tmp_.string(), "': ", error.message());
+  lock_ = ::open(tmp_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(lock_);
+    fail(ErrorCode::kInvalidArgument, "'", tmp_.string(),
+         "' is being written by another process: wait for it, or choose another --out");
+  }
+  if (!keep_partial) {
+    for (const auto& entry : fs::directory_iterator(tmp_)) {
+      fs::remove_all(entry.path());
+    }
+  }
+}
+
+StageOutput::~StageOutput() {
+  if (lock_ >= 0) {
+    ::close(lock_);
+  }
 }
 
 void StageOutput::record_file(FileRecord record) {

@@ -68,9 +68,13 @@ void verify_directory(const std::filesystem::path& dir);
 /// The output directory of a stage.
 class StageOutput {
  public:
-  /// Makes NAME.tmp (keeps what is there when keep_partial). Errors: kInvalidArgument when NAME
-  /// exists already.
+  /// Makes NAME.tmp (keeps what is there when keep_partial) and locks it while this lives, where
+  /// the file system has locks. Errors: kInvalidArgument when NAME exists already, or when another
+  /// process is writing it.
   explicit StageOutput(std::filesystem::path name, bool keep_partial = false);
+  ~StageOutput();
+  StageOutput(const StageOutput&) = delete;
+  StageOutput& operator=(const StageOutput&) = delete;
   /// Where to write: NAME.tmp.
   [[nodiscard]] const std::filesystem::path& dir() const { return tmp_; }
   /// Hashes the files that are not recorded yet, writes manifest.json, syncs everything, renames.
@@ -83,6 +87,7 @@ class StageOutput {
   std::filesystem::path name_;
   std::filesystem::path tmp_;
   std::vector<FileRecord> recorded_;
+  int lock_ = -1;
 };
 
 /// fsync of a file or directory. Errors: kIo.

@@ -104,6 +104,16 @@ TEST(StageOutput, PartialIsDroppedOrKept) {
   EXPECT_ERROR(StageOutput(fs::path("/proc/nowhere/x")), kIo, "/proc/nowhere/x.tmp");
 }
 
+TEST(StageOutput, IsRefusedWhileAnotherWritesIt) {
+  const TemporaryDirectory dir;
+  const fs::path name = dir.path() / "out";
+  StageOutput first(name);
+  write_text(first.dir() / "half.txt", "x");
+  EXPECT_ERROR(StageOutput(name), kInvalidArgument, "out.tmp", "another process");
+  EXPECT_ERROR(StageOutput(name, true), kInvalidArgument, "another process");
+  EXPECT_TRUE(fs::exists(first.dir() / "half.txt"));
+}
+
 TEST(StageOutput, ARecordThatDoesNotFitIsOurBug) {
   const TemporaryDirectory dir;
   StageOutput output(dir.path() / "out");
