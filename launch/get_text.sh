@@ -182,10 +182,10 @@ cat >"$work/unseen.awk" <<'AWK'
 }
 AWK
 
-# Prints "PATH ID train|held_out" for the pages of $1, sorted by id. Links and alias pages are left out: the first are no
+# Prints "PATH ID train|held_out" for the pages below $1 (PATH counts from there), sorted by id. Links and alias pages are left out: the first are no
 # plain files, the second come out shorter than 500 characters.
 list_pages() {
-  find "$1" -path '*/usr/share/man/*' -type f -name '*.gz' | LC_ALL=C awk -v language="$2" -v percent="$percent" '
+  (cd "$1" && find . -path './usr/share/man/*' -type f -name '*.gz') | LC_ALL=C awk -v language="$2" -v percent="$percent" '
     BEGIN { for (i = 1; i < 256; ++i) code[sprintf("%c", i)] = i }
     {
       page = $0
@@ -205,7 +205,7 @@ list_pages() {
 render_list() {
   while read -r path id part; do
     printf '\036 %s %s\n' "$id" "$part"
-    LC_ALL=C.UTF-8 mandoc -K utf-8 -T utf8 -O width=900 "$path" 2>/dev/null || true
+    LC_ALL=C.UTF-8 mandoc -K utf-8 -T utf8 -O width=900 "$3/$path" 2>/dev/null || true
   done <"$1" | LC_ALL=C awk -v language="$2" -f "$work/pages.awk" >"$1.json"
 }
 export -f render_list
@@ -229,7 +229,8 @@ for language in "${todo[@]}"; do
   list_pages "$work/$language/root" "$language" >"$work/$language/all"
   split -l 40 -a 4 -d "$work/$language/all" "$work/$language/lists/"
   find "$work/$language/lists" -type f | sort |
-    xargs -P "$threads" -I LIST bash -c 'render_list "$1" "$2"' render LIST "$language"
+    xargs -P "$threads" -d '\n' -I LIST bash -c 'render_list "$1" "$2" "$3"' render LIST "$language" "$work/$language/root" ||
+    stop 6 "$language: rendering the pages failed: disk full?"
   for part in train held_out; do
     cat "$work/$language/lists/"*.json | sed -n "s/^$part\t//p" >"$work/$language/$part"
   done

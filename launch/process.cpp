@@ -61,6 +61,10 @@ std::string bug_text(const std::exception& e) {
 
 /// Prints what reached main in a process without peers.
 int report_failure(const std::exception& e) {
+  if (const auto* disk = dynamic_cast<const fs::filesystem_error*>(&e)) {
+    log_error(disk->what());
+    return exit_code(ErrorCode::kIo);
+  }
   if (const auto* error = dynamic_cast<const Error*>(&e)) {
     log_error(error->what());
     return exit_code(error->code());
@@ -87,7 +91,11 @@ RankEnvironment rank_environment() {
   return out;
 }
 
-fs::path executable_path() { return fs::read_symlink("/proc/self/exe"); }
+fs::path executable_path() {
+  // Once: after a rebuild the link names a deleted file, and a run must not change its program.
+  static const fs::path path = fs::read_symlink("/proc/self/exe");
+  return path;
+}
 
 bool is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
@@ -106,6 +114,10 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
   try {
     (void)open_cuda_backend("");
     if (!place.under_launcher) {
+      GM_CHECK(environment_number("SLURM_STEP_NUM_TASKS", 1) == 1, kDistributed, "srun started ",
+               environment("SLURM_STEP_NUM_TASKS"),
+               " processes that do not know of each other and would write the same files: start "
+               "them with srun --mpi=pmix, or with mpirun");
       const auto comm = make_single_process_communicator();
       set_threads(*comm);
       return work(*comm);
@@ -113,12 +125,17 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
     const distributed::StopSignals signals;
     const auto world = distributed::make_mpi_world(argc, argv);
     configure_log({.level = log_level(), .rank = world->rank(), .world_size = world->size()});
+    GM_CHECK(world->size() == place.size, kDistributed, place.launcher, " started ", place.size,
+             " ranks, but MPI sees ", world->size(),
+             ": is this launcher of the MPI that growmerge was built with? (srun: --mpi=pmix)");
     set_threads(*world);
     return distributed::run_rank(*world, [&] {
       try {
         return work(*world);
       } catch (const Error&) {
         throw;
+      } catch (const fs::filesystem_error& e) {
+        throw Error(ErrorCode::kIo, e.what());
       } catch (const std::exception& e) {
         throw Error(ErrorCode::kInternal, bug_text(e));
       }

@@ -3,16 +3,24 @@
 # configs/experiments/quickstart.yaml. Without a network or without Debian it runs the artificial languages instead.
 # A second start skips what is finished.
 #
-#   launch/quickstart.sh [--out DIR] [--set key=value]...
+#   launch/quickstart.sh [--out DIR] [--set key=value]...      (DIR is runs in the repository by default)
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "$0")/.."
 
 out=runs
 overrides=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    --out) out=$2; shift 2 ;;
-    --set) overrides+=(--set "$2"); shift 2 ;;
+    --out | --set)
+      [ $# -ge 2 ] || { echo "quickstart: $1 needs a value" >&2; exit 2; }
+      if [ "$1" = --set ]; then
+        overrides+=(--set "$2")
+      else
+        case "$2" in /*) out=$2 ;; *) out=$called_from/$2 ;; esac
+      fi
+      shift 2
+      ;;
     -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart: unknown option '$1' (known: --out DIR, --set key=value)" >&2; exit 2 ;;
   esac
@@ -22,7 +30,13 @@ launch/setup.sh
 if [ ! -f build/release/build.ninja ]; then
   cmake --preset release >/dev/null
 fi
-cmake --build --preset release | tail -n 1
+if [ -t 1 ]; then
+  cmake --build --preset release
+elif ! cmake --build --preset release >build/release/build.log 2>&1; then
+  grep -A20 -m1 '^FAILED' build/release/build.log >&2 || tail -n 20 build/release/build.log >&2
+  echo "quickstart: the build failed; all of it stands in build/release/build.log" >&2
+  exit 1
+fi
 export PATH="$PWD/build/release/bin:$PATH"
 
 experiment=quickstart

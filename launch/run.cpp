@@ -202,7 +202,7 @@ class Runner {
       const double limit = experiment_.settings.timeout_s;
       if (limit > 0.0 && !asked && seconds_since(start) > limit) {
         log_error(concat(heading_, ": took longer than run.timeout_s = ", limit, " s, stopping"));
-        child.signal(SIGTERM);
+        child.signal(saves_on_signal ? SIGUSR1 : SIGTERM);
         asked = Clock::now();
       }
       if (signals_received > passed_on) {

@@ -51,11 +51,13 @@ else
   [ -n "${GROWMERGE_NO_APT:-}" ] || exit 1
 fi
 
-if [ ${#missing[@]} -gt 0 ]; then
+if [ ${#missing[@]} -gt 0 ] && [ -n "${GROWMERGE_NO_APT:-}" ]; then
+  say "GROWMERGE_NO_APT is set: not installing ${missing[*]}"
+elif [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   if [ "$(id -u)" != 0 ]; then
-    if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-      as_root=(sudo)
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; then
+      as_root=(sudo env DEBIAN_FRONTEND=noninteractive)
     else
       say "these Debian packages are missing, and this user is neither root nor may use sudo:"
       say "  ${missing[*]}"
@@ -66,37 +68,42 @@ if [ ${#missing[@]} -gt 0 ]; then
   say "installing ${#missing[@]} Debian packages: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   for attempt in 1 2 3; do
-    if "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then
+    "${as_root[@]}" apt-get update -qq || say "apt-get update failed; going on with the lists that are here"
+    if "${as_root[@]}" apt-get install -y -qq -o DPkg::Lock::Timeout=120 --no-install-recommends "${missing[@]}" >/dev/null; then
       break
     fi
-    [ "$attempt" != 3 ] || { say "apt-get could not install them: is there a network?"; exit 1; }
+    [ "$attempt" != 3 ] || { say "apt-get could not install them, it says above why (no network? an interrupted dpkg?)"; exit 1; }
     sleep 5
   done
 fi
 
 # --- LibTorch and peers in .venv ---------------------------------------------------------------------------------------
-install_set() {  # install_set NAME FILE...: installs the pinned files without dependencies, once per content
-  local name=$1 stamp sum
+install_set() {  # install_set NAME [--with-dependencies] FILE...: installs the pinned files, once per content and Python
+  local name=$1 stamp sum dependencies=--no-deps
   shift
+  if [ "$1" = --with-dependencies ]; then
+    dependencies=""
+    shift
+  fi
   stamp=.venv/.installed-$name
-  sum=$(cat "$@" | sha256sum | cut -d' ' -f1)
+  sum=$({ .venv/bin/python --version && echo "$dependencies" && cat "$@"; } | sha256sum | cut -d' ' -f1)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
     return
   fi
   say "installing $name into .venv"
   local arguments=()
   for file in "$@"; do arguments+=(-r "$file"); done
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${arguments[@]}"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $dependencies "${arguments[@]}"
   echo "$sum" >"$stamp"
 }
 
 if [ -z "${TORCH_DIR:-}" ] || [ "$peers" = yes ]; then
-  if [ ! -x .venv/bin/python ]; then
+  if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     say "making .venv"
-    python3 -m venv .venv
+    python3 -m venv --clear .venv
   fi
 fi
-if [ -z "${TORCH_DIR:-}" ]; then
+if [ -z "${TORCH_DIR:-}" ] || [ "$peers" = yes ]; then
   libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
   if grep -q 'libcudart\.so\.13' <<<"$libraries" && grep -q 'libcudnn\.so\.9' <<<"$libraries"; then
     torch_files=(launch/requirements-torch-toolkit.txt)
@@ -105,10 +112,17 @@ if [ -z "${TORCH_DIR:-}" ]; then
     fi
   else
     torch_files=(launch/requirements-torch-cpu.txt)
+    if [ "$peers" = yes ]; then # importing torch in Python takes all the libraries that its wheel names
+      torch_files=(--with-dependencies "${torch_files[@]}")
+    fi
   fi
   install_set torch "${torch_files[@]}"
 fi
 if [ "$peers" = yes ]; then
   install_set peers launch/requirements-peers.txt
+  .venv/bin/python -c 'import torch, transformers' || {
+    say "the Python peers do not load (see above): remove .venv and run this again"
+    exit 1
+  }
 fi
 say "ready"

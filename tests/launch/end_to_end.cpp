@@ -104,6 +104,23 @@ TEST_F(MicroExperiment, RunsWithoutAnyNetworkInterface) {
   EXPECT_EQ(read_manifest(dir_->path() / "bare/base")->world_size, 2);
 }
 
+TEST_F(MicroExperiment, AnotherNewModelDoesNotGoOnFromACheckpoint) {
+  ASSERT_EQ(first_.code, 0);
+  const std::string command =
+      "train --out " + path("never-ends") +
+      " --set budget.steps=10M --set 'init={tokenizer: " + path("tokenizer") +
+      ", hidden_size: 16, num_layers: 1, num_heads: 2, activation: ";
+  const std::string data = "}' --set 'mixture={row_tokens: 32, sources: [{path: " + path("shards") +
+                           ", language: base, weight: 1}]}'";
+  const Ran stopped = growmerge(command + "silu" + data, "timeout --signal=USR1 4");
+  ASSERT_TRUE(stopped.says("is written")) << stopped.output;
+  const Ran other = growmerge(command + "gelu" + data);
+  EXPECT_EQ(other.code, 3) << other.output;
+  EXPECT_TRUE(other.says("another starting model")) << other.output;
+  const Ran same = growmerge(command + "silu" + data, "timeout --signal=INT 4");
+  EXPECT_TRUE(same.says("resuming from") && same.says("stopped after step")) << same.output;
+}
+
 TEST_F(MicroExperiment, ChangedSettingsAreNamedAndRerunReplaces) {
   ASSERT_EQ(first_.code, 0);
   const Ran refused = again("--set stages.samples.config.count=1");
