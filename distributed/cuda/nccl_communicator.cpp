@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -100,6 +101,7 @@ class NcclCommunicator final : public Communicator {
         device_(device),
         stream_(c10::cuda::getStreamFromPool(true, static_cast<c10::DeviceIndex>(device))) {
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+    ready_.emplace();
     std::string bytes;
     run_agreed(bootstrap_, [&] {
       if (bootstrap_.is_root()) {
@@ -137,7 +139,11 @@ class NcclCommunicator final : public Communicator {
   void progress() override { check_async(); }
 
   std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) override {
+    if (tensor.is_cpu()) {
+      return bootstrap_.all_reduce_async(std::move(tensor), op);
+    }
     const ncclDataType_t type = nccl_type(tensor, "all_reduce");
+    const c10::cuda::CUDAGuard guard(device_index());
     begin();
     check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count(tensor), type, nccl_op(op),
                              comm_, stream_.stream()),
@@ -146,11 +152,16 @@ class NcclCommunicator final : public Communicator {
   }
 
   void reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op) override {
+    if (input.is_cpu()) {
+      bootstrap_.reduce_scatter(input, std::move(output), op);
+      return;
+    }
     const ncclDataType_t type = nccl_type(input, "reduce_scatter");
     GM_CHECK(
         nccl_type(output, "reduce_scatter") == type && input.numel() == output.numel() * size(),
         kMismatch, "reduce_scatter: input holds ", input.numel(), " elements, expected ", size(),
         " ranks x ", output.numel(), " of the output's dtype");
+    const c10::cuda::CUDAGuard guard(device_index());
     begin();
     check_nccl(ncclReduceScatter(input.data_ptr(), output.data_ptr(), count(output), type,
                                  nccl_op(op), comm_, stream_.stream()),
@@ -159,10 +170,15 @@ class NcclCommunicator final : public Communicator {
   }
 
   void all_gather(const at::Tensor& input, at::Tensor output) override {
+    if (input.is_cpu()) {
+      bootstrap_.all_gather(input, std::move(output));
+      return;
+    }
     const ncclDataType_t type = nccl_type(input, "all_gather");
     GM_CHECK(nccl_type(output, "all_gather") == type && output.numel() == input.numel() * size(),
              kMismatch, "all_gather: output holds ", output.numel(), " elements, expected ", size(),
              " ranks x ", input.numel(), " of the input's dtype");
+    const c10::cuda::CUDAGuard guard(device_index());
     begin();
     check_nccl(ncclAllGather(input.data_ptr(), output.data_ptr(), count(input), type, comm_,
                              stream_.stream()),
@@ -171,7 +187,12 @@ class NcclCommunicator final : public Communicator {
   }
 
   void broadcast(at::Tensor tensor, int root) override {
+    if (tensor.is_cpu()) {
+      bootstrap_.broadcast(std::move(tensor), root);
+      return;
+    }
     const ncclDataType_t type = nccl_type(tensor, "broadcast");
+    const c10::cuda::CUDAGuard guard(device_index());
     begin();
     check_nccl(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count(tensor), type, root, comm_,
                              stream_.stream()),
@@ -180,6 +201,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   void barrier() override {
+    const c10::cuda::CUDAGuard guard(device_index());
     at::Tensor one =
         at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(at::kCUDA, device_index()));
     begin();
@@ -223,11 +245,11 @@ class NcclCommunicator final : public Communicator {
   static std::size_t count(const at::Tensor& tensor) {
     return static_cast<std::size_t>(tensor.numel());
   }
-  /// What the caller has queued comes before what we queue.
+  /// What the caller has queued comes before what we queue. Events belong to the device that is
+  /// current when they are made, so every collective holds a guard.
   void begin() {
     GM_CHECK(comm_ != nullptr, kDistributed, "NCCL: this communicator was aborted");
-    const c10::cuda::CUDAGuard guard(device_index());
-    ready_.order(c10::cuda::getCurrentCUDAStream(device_index()).stream(), stream_.stream());
+    ready_->order(c10::cuda::getCurrentCUDAStream(device_index()).stream(), stream_.stream());
   }
   void check_async() {
     ncclResult_t state = ncclSuccess;
@@ -248,7 +270,7 @@ class NcclCommunicator final : public Communicator {
   int device_;
   c10::cuda::CUDAStream stream_;
   ncclComm_t comm_ = nullptr;
-  Event ready_;
+  std::optional<Event> ready_;
   double timeout_s_ = 0.0;
 };
 

@@ -15,8 +15,8 @@
 namespace growmerge::distributed {
 
 /// Collective over `bootstrap`, which must outlive it. Takes contiguous CUDA tensors of float32,
-/// float64, int64 or bfloat16. Errors: kDistributed, kMismatch (headers and library of NCCL
-/// differ).
+/// float64, int64 or bfloat16; CPU tensors go through `bootstrap`. Errors: kDistributed, kMismatch
+/// (headers and library of NCCL differ).
 [[nodiscard]] std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap,
                                                                    int device);
 /// "2.28.9".

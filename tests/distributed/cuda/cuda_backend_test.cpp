@@ -136,6 +136,18 @@ TEST_F(OnDevice, NcclAmongOneRankIsTheIdentity) {
   nccl->all_reduce(x, ReduceOp::kSum);
   nccl->barrier();
   EXPECT_TRUE(x.equal(before));
+  for (const at::ScalarType dtype : {at::kDouble, at::kLong, at::kBFloat16}) {
+    const at::Tensor y = at::arange(64, cuda.dtype(dtype));
+    const at::Tensor part = at::zeros({64}, cuda.dtype(dtype));
+    nccl->broadcast(y, 0);
+    nccl->reduce_scatter(y, part, ReduceOp::kSum);
+    EXPECT_TRUE(part.equal(y)) << c10::toString(dtype);
+  }
+  // What ranks agree on lies in host memory.
+  const at::Tensor host = at::arange(5, at::kDouble);
+  nccl->all_reduce(host, ReduceOp::kSum);
+  EXPECT_EQ(host[4].item<double>(), 4.0);
+  EXPECT_NO_THROW(run_agreed(*nccl, [] {}));
   at::Tensor all = at::zeros({1000}, cuda.dtype(at::kFloat));
   nccl->all_gather(x, all);
   nccl->barrier();
