@@ -13,7 +13,9 @@
 
 #include "core/config.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/manifest.h"
+#include "core/model_config_keys.h"
 #include "core/random.h"
 
 namespace growmerge {
@@ -268,6 +270,10 @@ Model load_model(const fs::path& dir, at::ScalarType dtype) {
   const CheckpointReader reader = CheckpointReader::open(dir);
   Model model;
   model.config = reader.config();
+  const std::string warning = unknown_keys_warning(model.config.source_json, dir.string());
+  if (!warning.empty()) {
+    log_warning(warning);
+  }
   for (const TensorInfo& info : reader.tensors()) {
     const at::Tensor stored = reader.load(info.name);
     check_all_finite(info.name, stored, dir, "loading");

@@ -16,6 +16,14 @@ namespace growmerge {
 using transformer::Buffers;
 using transformer::ModelParams;
 
+namespace {
+
+const at::Tensor& head_of(const ModelConfig& config, const ParamMap& params) {
+  return params.at(config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+}
+
+}  // namespace
+
 at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
                          const at::Tensor& tokens, std::span<const std::int32_t> segment_starts,
                          Workspace* workspace) {
@@ -34,8 +42,7 @@ at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
 at::Tensor head_logits(const ModelConfig& config, const ParamMap& params,
                        const at::Tensor& hidden_MD) {
   const at::ScalarType dtype = transformer::compute_dtype(params);
-  const at::Tensor head =
-      params.at(config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+  const at::Tensor head = head_of(config, params);
   ModelParams p;
   p.head = head;
   const at::Tensor hidden = hidden_MD.contiguous();
@@ -61,13 +68,17 @@ at::Tensor target_log_probs(const ModelConfig& config, const ParamMap& params,
   if (rows == 0) {
     return out;
   }
-  const std::int64_t asked =
-      workspace != nullptr ? workspace->impl().head_chunk_rows : std::int64_t{0};
-  const std::int64_t chunk =
-      asked > 0 ? asked : transformer::automatic_chunk_rows(config, rows, dtype);
+  WorkspaceScope scope(workspace);
+  const Buffers& b = scope->buffers(config, 1, false, dtype, rows);
+  const std::int64_t chunk = b.logits.size(0);
+  ModelParams p;
+  p.head = head_of(config, params);
   for (std::int64_t begin = 0; begin < rows; begin += chunk) {
     const std::int64_t n = std::min(chunk, rows - begin);
-    const at::Tensor logits = head_logits(config, params, hidden_MD.narrow(0, begin, n));
+    const at::Tensor chunk_CV = b.logits.narrow(0, 0, n);
+    transformer::chunk_logits(config, p, hidden_MD.narrow(0, begin, n).contiguous(),
+                              b.scaled.narrow(0, 0, n), chunk_CV);
+    const at::Tensor logits = chunk_CV.to(ops::acc_dtype(dtype));
     ops::log_probs(logits, targets_M.narrow(0, begin, n), out.narrow(0, begin, n),
                    greedy.defined() ? greedy.narrow(0, begin, n) : at::Tensor());
   }
@@ -126,13 +137,40 @@ at::Tensor Decoder::feed(std::span<const std::int32_t> tokens) {
 
 void Decoder::reset() { impl_->cache.length = 0; }
 
+namespace {
+
+/// The RoPE table and what attention's threads need.
+std::int64_t shared_bytes(const ModelConfig& config, std::int64_t num_positions,
+                          at::ScalarType dtype) {
+  const std::int64_t segment = std::min(num_positions, config.max_position_embeddings);
+  return segment * config.head_dim * 4 +
+         ops::attention_scratch_bytes(segment, config.head_dim, at::get_num_threads(), dtype);
+}
+
+}  // namespace
+
 std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,
                               at::ScalarType dtype) {
   const transformer::BufferShape shape{
       num_positions, transformer::automatic_chunk_rows(config, num_positions, dtype), true, dtype};
-  const std::int64_t segment = std::min(num_positions, config.max_position_embeddings);
-  return transformer::buffer_bytes(config, shape) + segment * config.head_dim * 4 +
-         ops::attention_scratch_bytes(segment, config.head_dim, at::get_num_threads(), dtype);
+  // A weight gradient's product exists once in bfloat16 before it is added in float32.
+  const std::int64_t widest =
+      std::max({config.vocab_size, config.intermediate_size, config.num_heads * config.head_dim});
+  const std::int64_t product =
+      dtype == at::ScalarType::BFloat16 ? widest * config.hidden_size * 2 : 0;
+  return transformer::buffer_bytes(config, shape) + product +
+         shared_bytes(config, num_positions, dtype);
+}
+
+std::int64_t inference_bytes(const ModelConfig& config, std::int64_t num_positions,
+                             at::ScalarType dtype) {
+  const std::int64_t rows = transformer::automatic_chunk_rows(config, num_positions, dtype);
+  // The hidden states are copied out; logits in bfloat16 become float32 for the log-softmax.
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+  const std::int64_t logits =
+      dtype == at::ScalarType::BFloat16 ? rows * config.vocab_size * 4 : std::int64_t{0};
+  return transformer::buffer_bytes(config, {num_positions, rows, false, dtype}) + logits +
+         num_positions * config.hidden_size * element + shared_bytes(config, num_positions, dtype);
 }
 
 }  // namespace growmerge

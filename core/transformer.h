@@ -11,7 +11,10 @@
 //
 // Dtypes: parameters in float64, float32 or bfloat16 decide the compute dtype (norm, softmax and
 // loss arithmetic are at least float32); gradients accumulate into the tensors given, float32 (or
-// float64 for float64 parameters). Determinism: the same inputs and number of threads give the same
+// float64 for float64 parameters). Under bfloat16 a weight gradient's product is summed in float32,
+// rounded once to bfloat16 and then added in float32: LibTorch has no CPU product of bfloat16
+// matrices with a float32 result. One such product a batch for each matrix, one a chunk of tokens
+// for the head. Determinism: the same inputs and number of threads give the same
 // bits.
 #pragma once
 
@@ -39,7 +42,7 @@ struct LossResult {
 
 /// Buffers that calls keep from one to the next, so that a training loop allocates once. One per
 /// thread of callers: a call uses it alone. Growing shapes reallocate; a smaller batch of the same
-/// model than before uses a part of what is there.
+/// model and dtype than before uses a part of what is there.
 class Workspace {
  public:
   /// `head_chunk_rows`: positions whose logits exist at a time; 0 takes about 50 MB of logits.
@@ -112,9 +115,12 @@ class Decoder {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Peak bytes that loss_and_gradients needs for activations and logit chunks (parameters and
-/// gradients not included).
+/// Peak bytes that loss_and_gradients needs for activations, logit chunks and, under bfloat16, the
+/// largest weight gradient's product (parameters and gradients not included).
 [[nodiscard]] std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,
                                             at::ScalarType dtype);
+/// The same of hidden_states and target_log_probs.
+[[nodiscard]] std::int64_t inference_bytes(const ModelConfig& config, std::int64_t num_positions,
+                                           at::ScalarType dtype);
 
 }  // namespace growmerge

@@ -77,6 +77,14 @@ std::vector<Slot> all_slots(const ModelConfig& c, const BufferShape& shape, Buff
   return slots;
 }
 
+/// In inference the residual stream is one tensor.
+void share_residual(const BufferShape& shape, Buffers& buffers) {
+  if (!shape.training) {
+    buffers.layers.front().mid = buffers.layers.front().x;
+    buffers.x_last = buffers.layers.front().x;
+  }
+}
+
 void expect(const std::string& name, const at::Tensor& tensor, std::vector<std::int64_t> sizes,
             at::ScalarType dtype, const char* what) {
   GM_CHECK(tensor.sizes() == at::IntArrayRef(sizes), kMismatch, what, ": tensor '", name,
@@ -143,11 +151,27 @@ Buffers make_buffers(const ModelConfig& config, const BufferShape& shape) {
   for (const Slot& slot : all_slots(config, shape, buffers)) {
     *slot.tensor = at::empty(slot.sizes, slot.dtype);
   }
-  if (!shape.training) {
-    buffers.layers.front().mid = buffers.layers.front().x;
-    buffers.x_last = buffers.layers.front().x;
-  }
+  share_residual(shape, buffers);
   return buffers;
+}
+
+Buffers part_of_buffers(const ModelConfig& config, const BufferShape& shape,
+                        const BufferShape& held_shape, Buffers& held) {
+  Buffers part;
+  part.num_positions = shape.num_positions;
+  const std::vector<Slot> from = all_slots(config, held_shape, held);
+  const std::vector<Slot> to = all_slots(config, shape, part);
+  GM_ASSERT(to.size() <= from.size());  // the head's come last
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    // The first elements, reshaped: [H, N] and [N, d] alike stay contiguous.
+    std::int64_t elements = 1;
+    for (const std::int64_t size : to[i].sizes) {
+      elements *= size;
+    }
+    *to[i].tensor = from[i].tensor->view({-1}).narrow(0, 0, elements).view(to[i].sizes);
+  }
+  share_residual(shape, part);
+  return part;
 }
 
 std::int64_t buffer_bytes(const ModelConfig& config, const BufferShape& shape) {

@@ -67,6 +67,10 @@ struct BufferShape {
 [[nodiscard]] std::int64_t automatic_chunk_rows(const ModelConfig& config,
                                                 std::int64_t num_positions, at::ScalarType dtype);
 [[nodiscard]] Buffers make_buffers(const ModelConfig& config, const BufferShape& shape);
+/// Buffers of `shape` in the memory of `held`, which were made for `held_shape`: not smaller in
+/// positions and rows, the same otherwise. Contiguous as those of make_buffers.
+[[nodiscard]] Buffers part_of_buffers(const ModelConfig& config, const BufferShape& shape,
+                                      const BufferShape& held_shape, Buffers& held);
 [[nodiscard]] std::int64_t buffer_bytes(const ModelConfig& config, const BufferShape& shape);
 
 /// Fills `positions` by segment; returns the longest segment. Errors: kMismatch when the segments

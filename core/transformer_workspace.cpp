@@ -26,24 +26,36 @@ transformer::Buffers& Workspace::Impl::buffers(const ModelConfig& config,
   std::vector<double> now = numbers(config);
   if (now != model) {
     model = std::move(now);
-    training_shape = inference_shape = {};
-    training = inference = {};
+    training = {};
+    inference = {};
     rope = {};
   }
-  transformer::BufferShape& held = is_training ? training_shape : inference_shape;
-  transformer::Buffers& out = is_training ? training : inference;
+  Held& held = is_training ? training : inference;
   std::int64_t rows = 0;
   if (head_rows > 0) {
     rows = head_chunk_rows > 0 ? std::min(head_chunk_rows, head_rows)
                                : transformer::automatic_chunk_rows(config, head_rows, dtype);
   }
   const transformer::BufferShape wanted{num_positions, rows, is_training, dtype};
-  if (!(held == wanted)) {
-    out = {};  // before the new ones, so that both never exist together
-    out = transformer::make_buffers(config, wanted);
-    held = wanted;
+  if (held.shape.dtype != dtype || held.shape.num_positions < num_positions ||
+      held.shape.chunk_rows < rows) {
+    transformer::BufferShape grown = wanted;
+    if (held.shape.dtype == dtype) {  // calls that alternate must not take turns in reallocating
+      grown.num_positions = std::max(num_positions, held.shape.num_positions);
+      grown.chunk_rows = std::max(rows, held.shape.chunk_rows);
+    }
+    held = {};  // before the new ones, so that both never exist together
+    held.buffers = transformer::make_buffers(config, grown);
+    held.shape = grown;
   }
-  return out;
+  if (held.shape == wanted) {
+    return held.buffers;
+  }
+  if (!(held.part_shape == wanted)) {
+    held.part = transformer::part_of_buffers(config, wanted, held.shape, held.buffers);
+    held.part_shape = wanted;
+  }
+  return held.part;
 }
 
 const ops::RopeTable& Workspace::Impl::rope_table(std::int64_t num_positions,
@@ -66,15 +78,15 @@ std::int64_t Workspace::bytes() const {
   const auto add = [&](const at::Tensor& t) {
     total += t.defined() ? static_cast<std::int64_t>(t.nbytes()) : 0;
   };
-  for (const transformer::Buffers* b : {&impl_->training, &impl_->inference}) {
+  for (const transformer::Buffers* b : {&impl_->training.buffers, &impl_->inference.buffers}) {
     for (const transformer::LayerBuffers& l : b->layers) {
       for (const at::Tensor* t : {&l.x, &l.q, &l.k, &l.v, &l.attention, &l.lse, &l.gate, &l.up,
                                   &l.rstd_input, &l.rstd_post}) {
         add(*t);
       }
-      add(b == &impl_->training ? l.mid : at::Tensor());
+      add(b == &impl_->training.buffers ? l.mid : at::Tensor());
     }
-    add(b == &impl_->training ? b->x_last : at::Tensor());
+    add(b == &impl_->training.buffers ? b->x_last : at::Tensor());
     for (const at::Tensor* t :
          {&b->rstd_last, &b->norm, &b->delta, &b->hidden, &b->dx, &b->dattention, &b->positions,
           &b->logits, &b->nll, &b->inverse, &b->scaled}) {

@@ -64,18 +64,19 @@ Packed pack(const std::vector<ScoreRequest>& requests, const std::vector<std::in
 
 void score_batch(const Model& model, const std::vector<ScoreRequest>& requests,
                  const std::vector<std::int64_t>& batch,
-                 const std::function<std::string(std::int64_t)>& name_of, double* sums) {
+                 const std::function<std::string(std::int64_t)>& name_of, Workspace& workspace,
+                 double* sums) {
   const Packed packed = pack(requests, batch);
   const at::Device device = model.params.at("model.embed_tokens.weight").device();
-  at::Tensor hidden_ND =
-      hidden_states(model.config, model.params, packed.inputs.to(device), packed.segment_starts);
+  at::Tensor hidden_ND = hidden_states(model.config, model.params, packed.inputs.to(device),
+                                       packed.segment_starts, &workspace);
   if (packed.rows.size(0) != packed.inputs.size(0)) {
     hidden_ND = hidden_ND.index_select(0, packed.rows.to(device));
   }
-  const at::Tensor scores =
-      target_log_probs(model.config, model.params, hidden_ND, packed.targets.to(device))
-          .to(at::kCPU, at::kDouble)
-          .contiguous();
+  const at::Tensor scores = target_log_probs(model.config, model.params, hidden_ND,
+                                             packed.targets.to(device), nullptr, &workspace)
+                                .to(at::kCPU, at::kDouble)
+                                .contiguous();
   const double* score = scores.data_ptr<double>();
   for (const std::int64_t index : batch) {
     const std::int64_t count = num_scored(requests[static_cast<std::size_t>(index)]);
@@ -138,11 +139,12 @@ std::vector<double> score_sums(const Model& model, const std::vector<ScoreReques
   run_agreed(comm, [&] {
     check_requests(model, requests, name_of);
     const auto batches = make_batches(requests, options.batch_tokens);
+    Workspace workspace;  // batches differ in size: the longest sequences come first
     Progress progress(options.title, static_cast<std::int64_t>(batches.size()), "batches",
                       options.show_progress && comm.is_root());
     for (std::size_t b = static_cast<std::size_t>(comm.rank()); b < batches.size();
          b += static_cast<std::size_t>(comm.size())) {
-      score_batch(model, requests, batches[b], name_of, sums.data());
+      score_batch(model, requests, batches[b], name_of, workspace, sums.data());
       progress.update(static_cast<std::int64_t>(b) + 1);
     }
     progress.finish();

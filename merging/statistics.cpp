@@ -61,6 +61,7 @@ Statistics local_sums(const StatisticsConfig& config, const Model& model, BatchS
   out.fisher = params.zeros_like(dtype);
   out.token_counts = at::zeros({model.config.vocab_size}, at::ScalarType::Long);
   const std::int64_t rows = rows_to_read(config, source);
+  Workspace workspace;
   Progress progress("stats", rows, "sequences", comm.is_root());
   for (std::int64_t i = comm.rank(); i < rows; i += comm.size()) {
     const std::int64_t row = config.first_sequence + i;
@@ -68,8 +69,8 @@ Statistics local_sums(const StatisticsConfig& config, const Model& model, BatchS
     count_tokens(batch, out.token_counts);
     const std::int64_t targets = batch.num_targets();
     if (targets > 0) {
-      const LossResult loss = loss_and_gradients(model.config, params, batch,
-                                                 1.0 / static_cast<double>(targets), grads, {});
+      const LossResult loss = loss_and_gradients(
+          model.config, params, batch, 1.0 / static_cast<double>(targets), grads, {}, &workspace);
       GM_CHECK(std::isfinite(loss.loss_sum), kCorrupt, "statistics: the loss of sequence ", row,
                " is ", loss.loss_sum);
       absorb_squares(out.fisher, grads);

@@ -1,7 +1,9 @@
 // The three products of a linear layer y = x W^T, W [out, in] as Hugging Face stores it.
 //
 // Products run in the compute dtype with float32 (float64) accumulation inside; weight gradients
-// are added to float32 (float64) tensors.
+// are added to float32 (float64) tensors. Under bfloat16 each weight gradient's product is rounded
+// to bfloat16 before that addition: at::mm with an output dtype exists on CUDA alone (LibTorch
+// 2.11), and widening both operands would need a float32 copy of each.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +16,7 @@ void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 /// dx = beta dx + dy W.
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta = 0.0);
-/// dweight += scale dy^T x.
+/// dweight += scale dy^T x. Memory: one product in the dtype of dy where dweight's is another.
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight,
                             double scale = 1.0);
 

@@ -8,6 +8,7 @@
 #include "core/flops.h"
 #include "core/log.h"
 #include "core/tokenizer.h"
+#include "core/transformer.h"
 #include "data/document_reader.h"
 #include "launch/commands/commands.h"
 #include "launch/lineage.h"
@@ -99,11 +100,15 @@ std::string estimate(const EvalCommandConfig& config, int ranks) {
   for (const EvalModel& model : config.models) {
     const ModelConfig shape = load_model_config(model.path);
     const double parameters = static_cast<double>(num_parameters(shape));
-    bytes = std::max(bytes, parameters * (config.eval.dtype == "float32" ? 4.0 : 6.0));
+    const bool exact = config.eval.dtype == "float32";
+    bytes = std::max(bytes, parameters * (exact ? 4.0 : 6.0) +
+                                static_cast<double>(inference_bytes(
+                                    shape, config.eval.batch_tokens,
+                                    exact ? at::ScalarType::Float : at::ScalarType::BFloat16)));
     text += "costs     " + model.full_name() + ": " +
             format_flops(forward_flops_per_token(shape, 128.0)) + " a token\n";
   }
-  return text + "memory    about " + format_bytes(bytes + 3e8) + " a rank\n";
+  return text + "memory    about " + format_bytes(bytes) + " a rank\n";
 }
 
 /// Results that an interrupted run has left stay only if it was this very evaluation.

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/flops.h"
 #include "core/log.h"
+#include "core/transformer.h"
 #include "data/token_stream.h"
 #include "launch/commands/commands.h"
 #include "launch/lineage.h"
@@ -51,7 +52,9 @@ std::string estimate(const StatsCommandConfig& config, int ranks) {
   return "costs     " +
          format_flops(tokens * train_flops_per_token(model, config.mixture.row_tokens,
                                                      FlopConvention::kCausal)) +
-         "\ndisk      " + format_bytes(bytes) + "\nmemory    about " + format_bytes(3.0 * bytes) +
+         "\ndisk      " + format_bytes(bytes) + "\nmemory    about " +
+         format_bytes(3.0 * bytes + static_cast<double>(activation_bytes(
+                                        model, config.mixture.row_tokens, at::ScalarType::Float))) +
          " a rank\n";
 }
 

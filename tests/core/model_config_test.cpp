@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/model_config_keys.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
@@ -180,6 +181,28 @@ TEST(ModelConfig, SmolLM2HasItsPublishedParameterCount) {
   GM_REQUIRE_SHARED_DATA(data);
   const ModelConfig c = load_model_config(data / "tokenizers/smollm2/config.SmolLM2-135M.json");
   EXPECT_EQ(num_parameters(c), 134515008);
+}
+
+TEST(ModelConfig, UnknownKeysAreNamed) {
+  Json json = good_config();
+  json.erase("my_own_key");
+  json["torch_dtype"] = "bfloat16";
+  json["use_cache"] = true;
+  json["pretraining_tp"] = 1;
+  json["scale_emb"] = nullptr;
+  EXPECT_TRUE(unknown_config_keys(json.dump()).empty());
+  EXPECT_TRUE(
+      unknown_config_keys(model_config_json(parse_model_config(json.dump(), "c"), "float32"))
+          .empty())
+      << "what is written here is known here";
+  EXPECT_EQ(unknown_keys_warning(json.dump(), "runs/a"), "");
+  json["scale_emb"] = 12;
+  json["scale_depth"] = 1.4;
+  EXPECT_EQ(unknown_config_keys(json.dump()),
+            (std::vector<std::string>{"scale_depth", "scale_emb"}));
+  const std::string warning = unknown_keys_warning(json.dump(), "runs/a");
+  EXPECT_NE(warning.find("runs/a"), std::string::npos);
+  EXPECT_NE(warning.find("'scale_depth', 'scale_emb'"), std::string::npos);
 }
 
 }  // namespace

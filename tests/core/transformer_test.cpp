@@ -235,6 +235,41 @@ TEST(Transformer, TheSameInputsGiveTheSameBits) {
   }
 }
 
+// A workspace that has served a larger batch gives a smaller one a part of its buffers.
+TEST(Transformer, ASmallerBatchUsesAPartOfTheWorkspaceAndGivesTheSameBits) {
+  const ModelConfig config = tiny_config(2, false, Activation::kSilu);
+  for (const at::ScalarType dtype : {at::ScalarType::Float, at::ScalarType::BFloat16}) {
+    const ParamMap params = random_params(config, 0.4, 1).to(dtype);
+    const Batch large = packed_batch(4, 100, {100, 30, 70, 1, 99, 100}, config.vocab_size, 5);
+    const Batch small = packed_batch(2, 37, {37, 5, 32}, config.vocab_size, 6);
+    const auto train = [&](const Batch& batch, Workspace* workspace) {
+      const ParamMap grads = params.zeros_like(at::ScalarType::Float);
+      (void)loss_and_gradients(config, params, batch, 1.0, grads, {}, workspace);
+      return grads;
+    };
+    const auto score = [&](const Batch& batch, Workspace* workspace) {
+      const at::Tensor hidden =
+          hidden_states(config, params, batch.tokens, batch.segment_starts, workspace);
+      return target_log_probs(config, params, hidden, batch.tokens, nullptr, workspace);
+    };
+    Workspace workspace;
+    (void)train(large, &workspace);
+    (void)score(large, &workspace);
+    (void)forward_loss(config, params, large, &workspace);
+    const std::int64_t held = workspace.bytes();
+    const ParamMap expected = train(small, nullptr);
+    for (const auto& [name, tensor] : train(small, &workspace)) {
+      EXPECT_TRUE(at::equal(tensor, expected.at(name))) << name;
+    }
+    EXPECT_TRUE(at::equal(score(small, &workspace), score(small, nullptr)));
+    EXPECT_EQ(forward_loss(config, params, small, &workspace).loss_sum,
+              forward_loss(config, params, small).loss_sum);
+    EXPECT_EQ(workspace.bytes(), held) << "nothing was reallocated";
+    EXPECT_TRUE(at::equal(score(large, &workspace), score(large, nullptr)));
+    EXPECT_EQ(workspace.bytes(), held);
+  }
+}
+
 // Single precision stays within a few units of rounding of float64, bfloat16 within its own.
 TEST(Transformer, LowerPrecisionsAgreeWithFloat64) {
   for (const Activation activation : {Activation::kSilu, Activation::kGelu}) {

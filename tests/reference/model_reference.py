@@ -9,6 +9,7 @@ float64 here; cos and sin are float32 on both sides, from different libraries: h
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -99,6 +100,8 @@ def compare(name, config, ids, lengths, dtype, logit_bound, gradient_bound):
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
         difference = (parameter.grad - ours["grad." + key]).norm().item() / (parameter.grad.norm().item() + 1e-30)
+        if not math.isfinite(difference):
+            difference = math.inf  # NaN is never larger than anything
         if difference >= worst:
             worst, where = difference, key
     check(f"{name}: gradients (worst {where})", worst, gradient_bound)

@@ -1,0 +1,21 @@
+// Keys of a config.json that nobody here knows.
+//
+// What parse_model_config cannot do it refuses by name; a key that it has never heard of may change
+// what the model computes as well, but most say nothing of that. They are carried along and named
+// in a warning, since refusing them would refuse real checkpoints.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace growmerge {
+
+/// Keys of this config.json, in its order, that are neither read nor refused nor known to leave the
+/// function alone. null, and "" say nothing and are skipped.
+[[nodiscard]] std::vector<std::string> unknown_config_keys(const std::string& json_text);
+
+/// The warning about them, one line; empty where there is none. `name` says which model.
+[[nodiscard]] std::string unknown_keys_warning(const std::string& json_text,
+                                               const std::string& name);
+
+}  // namespace growmerge
