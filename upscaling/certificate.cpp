@@ -1,5 +1,7 @@
 #include "upscaling/certificate.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -97,8 +99,7 @@ struct Measured {
 
 Measured measure(const Model& source, const Model& grown, const TokenSequences& sequences) {
   Measured out;
-  std::vector<at::Tensor> higher(sequences.size());  // the source's logits, one precision up
-  std::vector<std::vector<double>> higher_nll(sequences.size());
+  Model higher;  // the source, one precision up: its logits are made again, not kept
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
     const Model a{source.config, source.params.to(kPrecisions[p])};
     const Model b{grown.config, grown.params.to(kPrecisions[p])};
@@ -114,15 +115,16 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
         out.num_logits += x.numel();
         out.num_targets += static_cast<std::int64_t>(sequences[s].size()) - 1;
       } else {
-        out.source_error[p] = larger(out.source_error[p], max_difference(x, higher[s]));
+        const at::Tensor above = sequence_logits(higher, sequences[s]);
+        const std::vector<double> above_nll = next_token_nll(above, sequences[s]);
+        out.source_error[p] = larger(out.source_error[p], max_difference(x, above));
         for (std::size_t t = 0; t < nll.size(); ++t) {
-          const double error = nll[t] - higher_nll[s][t];
+          const double error = nll[t] - above_nll[t];
           out.nll_error_squares[p] += error * error;
         }
       }
-      higher[s] = x;
-      higher_nll[s] = nll;
     }
+    higher = a;
   }
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
     out.source_nll[p] /= static_cast<double>(out.num_targets);
@@ -135,6 +137,10 @@ void check_sequences(const Model& source, const Model& grown, const TokenSequenc
   GM_CHECK(source.config.vocab_size == grown.config.vocab_size, kMismatch,
            "growth certificate: the source has ", source.config.vocab_size,
            " tokens in its vocabulary, the grown model ", grown.config.vocab_size);
+  GM_CHECK(grown.config.hidden_size % source.config.hidden_size == 0, kMismatch,
+           "growth certificate: the grown model's width ", grown.config.hidden_size,
+           " is no multiple of the source's ", source.config.hidden_size,
+           ": is the source named first?");
   GM_CHECK(!sequences.empty(), kInvalidArgument, "growth certificate: no token sequence to run on");
   for (const std::vector<std::int64_t>& sequence : sequences) {
     GM_CHECK(sequence.size() >= 2, kInvalidArgument,
@@ -145,6 +151,101 @@ void check_sequences(const Model& source, const Model& grown, const TokenSequenc
                source.config.vocab_size);
     }
   }
+}
+
+/// Half a unit in the last place, relative.
+double unit_roundoff(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::ScalarType::Double:
+      return 0x1p-53;
+    case at::ScalarType::BFloat16:
+      return 0x1p-8;
+    default:
+      return 0x1p-24;
+  }
+}
+
+/// Rounding below the normal numbers is absolute.
+constexpr double kTiny = 1.2e-38;
+
+/// Keeps the worst row: of differences over what rounding allows.
+void note_row(RowCheck& check, std::int64_t row, double difference, double allowed) {
+  const double excess = difference / (allowed + kTiny);
+  if (std::isnan(check.excess) || excess <= check.excess) {
+    return;
+  }
+  check.excess = excess;  // also when it is NaN
+  check.worst_row = row;
+}
+
+/// Calls fn(row, source row, grown row) for all rows of two matrices, in float64.
+template <class Fn>
+void for_each_row(const at::Tensor& source, const at::Tensor& grown, Fn&& fn) {
+  constexpr std::int64_t kRows = 1024;  // converted at a time
+  for (std::int64_t begin = 0; begin < source.size(0); begin += kRows) {
+    const std::int64_t rows = std::min(kRows, source.size(0) - begin);
+    const at::Tensor a = source.narrow(0, begin, rows).to(at::ScalarType::Double).contiguous();
+    const at::Tensor b = grown.narrow(0, begin, rows).to(at::ScalarType::Double).contiguous();
+    for (std::int64_t row = 0; row < rows; ++row) {
+      fn(begin + row, a.const_data_ptr<double>() + row * a.size(1),
+         b.const_data_ptr<double>() + row * b.size(1));
+    }
+  }
+}
+
+RowCheck check_embedding(const Model& source, const Model& grown) {
+  const at::Tensor& narrow = source.params.at("model.embed_tokens.weight");
+  const at::Tensor& wide = grown.params.at("model.embed_tokens.weight");
+  const double rounding = unit_roundoff(wide.scalar_type());
+  const std::int64_t d = narrow.size(1);
+  RowCheck out{.tensor = "embedding", .num_rows = narrow.size(0)};
+  for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
+    for (std::int64_t i = 0; i < wide.size(1); ++i) {
+      note_row(out, row, std::abs(b[i] - a[i % d]), rounding * std::abs(a[i % d]));
+    }
+  });
+  out.passed = out.excess <= 1.0;
+  return out;
+}
+
+/// Gain of the final norm over the head's normalisation factor, float64 [d].
+at::Tensor head_scale(const Model& model) {
+  return model.params.at("model.norm.weight")
+      .to(at::ScalarType::Double)
+      .div(model.config.lm_head_normalization_factor)
+      .contiguous();
+}
+
+RowCheck check_head(const Model& source, const Model& grown) {
+  const auto head = [](const Model& m) -> const at::Tensor& {
+    return m.params.at(m.config.tie_word_embeddings ? "model.embed_tokens.weight"
+                                                    : "lm_head.weight");
+  };
+  const at::Tensor& narrow = head(source);
+  const at::Tensor& wide = head(grown);
+  const at::Tensor narrow_scale = head_scale(source);
+  const at::Tensor wide_scale = head_scale(grown);
+  const double* s = narrow_scale.const_data_ptr<double>();
+  const double* t = wide_scale.const_data_ptr<double>();
+  const std::int64_t d = narrow.size(1);
+  // Each product has two rounded factors; their product and the float64 sums get the third.
+  const double rounding = 2.0 * unit_roundoff(wide.scalar_type()) +
+                          unit_roundoff(grown.params.at("model.norm.weight").scalar_type()) +
+                          0x1p-48;
+  RowCheck out{.tensor = "head", .num_rows = narrow.size(0)};
+  for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
+    for (std::int64_t i = 0; i < d; ++i) {
+      double sum = 0.0;
+      double size = std::abs(a[i] * s[i]);
+      for (std::int64_t j = i; j < wide.size(1); j += d) {
+        sum += b[j] * t[j];
+        size += std::abs(b[j] * t[j]);
+      }
+      note_row(out, row, std::abs(sum - a[i] * s[i]), rounding * size);
+    }
+  });
+  out.passed = out.excess <= 1.0;
+  return out;
 }
 
 at::ScalarType written_dtype(const ParamMap& params) {
@@ -170,8 +271,9 @@ void CertificateConfig::validate() const {
 }
 
 bool Certificate::passed() const {
-  return !checks.empty() &&
-         std::all_of(checks.begin(), checks.end(), [](const auto& c) { return c.passed; });
+  const auto good = [](const auto& c) { return c.passed; };
+  return !checks.empty() && !rows.empty() && std::all_of(checks.begin(), checks.end(), good) &&
+         std::all_of(rows.begin(), rows.end(), good);
 }
 
 std::string Certificate::failure() const {
@@ -181,6 +283,13 @@ std::string Certificate::failure() const {
                     " (allowed ", check.logit_tolerance, ", their rms is ", logit_rms,
                     ") and the mean NLL is ", check.grown_loss, " instead of ", check.source_loss,
                     " (allowed difference ", check.loss_tolerance, ")");
+    }
+  }
+  for (const RowCheck& check : rows) {
+    if (!check.passed) {
+      return concat("the ", check.tensor, " row of token ", check.worst_row,
+                    " is not the source's: it differs by ", check.excess,
+                    " times what rounding allows");
     }
   }
   return "";
@@ -203,6 +312,13 @@ std::string Certificate::json() const {
                              {"source_loss", check.source_loss},
                              {"grown_loss", check.grown_loss},
                              {"loss_tolerance", check.loss_tolerance}});
+  }
+  for (const RowCheck& check : rows) {
+    out["rows"].push_back({{"tensor", check.tensor},
+                           {"passed", check.passed},
+                           {"num_rows", check.num_rows},
+                           {"worst_row", check.worst_row},
+                           {"excess", check.excess}});
   }
   return out.dump(2) + "\n";
 }
@@ -262,6 +378,7 @@ Certificate certify_growth(const Model& source, const Model& grown, const Certif
                    std::abs(check.grown_loss - check.source_loss) <= check.loss_tolerance;
     out.checks.push_back(check);
   }
+  out.rows = {check_embedding(source, grown), check_head(source, grown)};
   return out;
 }
 

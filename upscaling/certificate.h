@@ -10,7 +10,16 @@
 // rms is the root mean square of the source's float64 logits. The mean NLL may differ by the same
 // factors of the source's own error in it, which is taken as no smaller than 4 standard errors of a
 // mean of its tokens' errors (a mean may be near 0 by luck), and always by 1e-10 | 1e-6 | 2e-3.
-// Deterministic for given tokens. Memory: both models in float64, and one sequence's logits each.
+// Deterministic for given tokens.
+//
+// Sequences hold few of the ids, so the rows of embedding and head are compared for every id, from
+// the definition of widening and not by the writer's code: the grown residual stream is n copies of
+// the source's, hence each column block of the grown embedding is the source's, and for the head W
+// with the final norm's gain g and normalisation factor f, the sum over column blocks of W g / f is
+// the source's (wherever the division by n stands). Both up to one rounding of each grown weight to
+// the dtype it was written in.
+//
+// Memory: both models in float64, and three sequences' logits in float64.
 #pragma once
 
 #include <cstdint>
@@ -59,18 +68,28 @@ struct PrecisionCheck {
   bool passed = false;  // false also when a logit is not finite
 };
 
+/// Comparison of one vocabulary-wide tensor, row by row.
+struct RowCheck {
+  std::string tensor;  // "embedding" or "head" (the final norm's gain included)
+  std::int64_t num_rows = 0;
+  std::int64_t worst_row = 0;  // token id
+  double excess = 0.0;         // largest difference there over the allowed one; NaN counts as worst
+  bool passed = false;
+};
+
 struct Certificate {
-  static constexpr int kVersion = 1;
+  static constexpr int kVersion = 2;
   std::string written_dtype;  // of the grown weights
   std::int64_t num_sequences = 0;
   std::int64_t num_tokens = 0;
   double logit_rms = 0.0;
   std::vector<PrecisionCheck> checks;
+  std::vector<RowCheck> rows;  // embedding, head
 
   [[nodiscard]] bool passed() const;
   /// certificate.json (docs/methods/growth.md).
   [[nodiscard]] std::string json() const;
-  /// The first precision that failed, in words; empty when all passed.
+  /// The first check that failed, in words; empty when all passed.
   [[nodiscard]] std::string failure() const;
 };
 
@@ -82,7 +101,8 @@ using TokenSequences = std::vector<std::vector<std::int64_t>>;
 
 /// `source` and `grown` hold the weights as written (their dtype says how). Sequences have at least
 /// two tokens. Never throws for a difference: see Certificate::passed. Errors: kMismatch
-/// (vocabularies differ), kInvalidArgument (no sequence, or one too short).
+/// (vocabularies differ, or the grown width is no multiple of the source's), kInvalidArgument (no
+/// sequence, or one too short).
 [[nodiscard]] Certificate certify_growth(const Model& source, const Model& grown,
                                          const CertificateConfig& config,
                                          const TokenSequences& sequences);

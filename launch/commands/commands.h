@@ -9,6 +9,7 @@ namespace growmerge::launch {
 [[nodiscard]] Command tokenize_command();
 [[nodiscard]] Command artificial_command();
 [[nodiscard]] Command upscale_command();
+[[nodiscard]] Command certify_command();
 [[nodiscard]] Command train_command();
 [[nodiscard]] Command stats_command();
 [[nodiscard]] Command merge_command();

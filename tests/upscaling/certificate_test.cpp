@@ -66,28 +66,87 @@ void interleave_query_heads(const Model& grown, std::int64_t n) {
   }
 }
 
-TEST(Certificate, DetectsInterleavedQueryHeads) {
+TEST(Certificate, DetectsInterleavedQueryHeadsInEachWrittenDtype) {
   const Model source = random_model({.heads = 4, .kv_heads = 2}, 1);
-  for (const char* noise : {"none", "zero_sum"}) {
-    const Model grown = grow_width(source, form(2, noise), at::ScalarType::Float);
-    interleave_query_heads(grown, 2);
-    const Certificate c = certify(source, grown);
-    ASSERT_EQ(c.checks.size(), 3U);
-    for (const PrecisionCheck& check : c.checks) {
-      EXPECT_FALSE(check.passed) << check.arithmetic;
+  for (const at::ScalarType dtype : {at::ScalarType::Float, at::ScalarType::BFloat16}) {
+    for (const char* noise : {"none", "zero_sum"}) {
+      const Model grown = grow_width(source, form(2, noise), dtype);
+      interleave_query_heads(grown, 2);
+      const Certificate c = certify(source, grown);
+      ASSERT_EQ(c.checks.size(), 3U);
+      for (const PrecisionCheck& check : c.checks) {
+        EXPECT_FALSE(check.passed) << check.arithmetic << ", written in " << c.written_dtype;
+      }
+      EXPECT_NE(c.failure().find("in float64 the logits differ"), std::string::npos);
     }
-    EXPECT_NE(c.failure().find("in float64 the logits differ"), std::string::npos);
   }
 }
 
-TEST(Certificate, DetectsAnUndividedDownProjection) {
+TEST(Certificate, DetectsSwappedKeyAndValueHeadsInEachWrittenDtype) {
   const Model source = random_model({.heads = 4, .kv_heads = 2}, 1);
-  const Model grown = grow_width(source, form(2, "zero_sum"), at::ScalarType::Float);
-  grown.params.at("model.layers.1.mlp.down_proj.weight").mul_(2.0);
-  const Certificate c = certify(source, grown);
-  for (const PrecisionCheck& check : c.checks) {
-    EXPECT_FALSE(check.passed) << check.arithmetic;
+  for (const at::ScalarType dtype : {at::ScalarType::Float, at::ScalarType::BFloat16}) {
+    const Model grown = grow_width(source, form(2, "zero_sum"), dtype);
+    const std::int64_t h = grown.config.head_dim;
+    for (const char* part : {"k_proj", "v_proj"}) {
+      const at::Tensor& weight =
+          grown.params.at(std::string("model.layers.0.self_attn.") + part + ".weight");
+      const at::Tensor first = weight.narrow(0, 0, h).clone();
+      weight.narrow(0, 0, h).copy_(weight.narrow(0, h, h));
+      weight.narrow(0, h, h).copy_(first);
+    }
+    const Certificate c = certify(source, grown);
+    EXPECT_FALSE(c.passed()) << c.written_dtype;
   }
+}
+
+TEST(Certificate, DetectsAnUndividedDownProjectionInEachWrittenDtype) {
+  const Model source = random_model({.heads = 4, .kv_heads = 2}, 1);
+  for (const at::ScalarType dtype : {at::ScalarType::Float, at::ScalarType::BFloat16}) {
+    const Model grown = grow_width(source, form(2, "zero_sum"), dtype);
+    grown.params.at("model.layers.1.mlp.down_proj.weight").mul_(2.0);
+    const Certificate c = certify(source, grown);
+    for (const PrecisionCheck& check : c.checks) {
+      EXPECT_FALSE(check.passed) << check.arithmetic << ", written in " << c.written_dtype;
+    }
+  }
+}
+
+// Sequences that hold token 1 alone say nothing of the other ids.
+TEST(Certificate, DetectsSwappedRowsOfTokensThatNoSequenceHolds) {
+  const CertificateConfig config;
+  const TokenSequences sequences = {{1, 1, 1, 1}};
+  for (const bool tied : {true, false}) {
+    const Model source = random_model({.heads = 4, .kv_heads = 2, .tied = tied}, 1);
+    for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      if (tied && std::string(name) == "lm_head.weight") {
+        continue;
+      }
+      const Model grown = grow_width(source, form(2, "none"), at::ScalarType::BFloat16);
+      EXPECT_TRUE(certify_growth(source, grown, config, sequences).passed());
+      const at::Tensor& weight = grown.params.at(name);
+      const at::Tensor row = weight[40].clone();
+      weight[40].copy_(weight[41]);
+      weight[41].copy_(row);
+      const Certificate c = certify_growth(source, grown, config, sequences);
+      EXPECT_FALSE(c.passed()) << name;
+      const RowCheck& check = c.rows.at(std::string(name) == "lm_head.weight" ? 1 : 0);
+      EXPECT_FALSE(check.passed) << name;
+      EXPECT_TRUE(check.worst_row == 40 || check.worst_row == 41) << check.worst_row;
+      EXPECT_GT(check.excess, 1.0);
+    }
+  }
+}
+
+// The division by n may stand in the head, in the final norm or in the normalisation factor.
+TEST(Certificate, TheHeadsDivisionMayStandAnywhere) {
+  const Model source = random_model({.heads = 4, .kv_heads = 2, .tied = false}, 1);
+  Model grown = grow_width(source, form(2, "none"), at::ScalarType::Float);
+  grown.params.at("lm_head.weight").mul_(2.0);
+  EXPECT_FALSE(certify(source, grown).rows.at(1).passed);
+  grown.config.architecture = "HyperLlamaForCausalLM";
+  grown.config.lm_head_normalization_factor = 2.0;
+  const Certificate c = certify(source, grown);
+  EXPECT_TRUE(c.passed()) << c.failure();
 }
 
 TEST(Certificate, DetectsATiedHeadWhoseGainWasNotDivided) {
@@ -131,6 +190,7 @@ TEST(Certificate, RefusesWhatCannotBeCompared) {
   Model other = grown;
   other.config.vocab_size = 60;
   EXPECT_THROW((void)certify_growth(source, other, config, {{1, 2}}), Error);
+  EXPECT_THROW((void)certify_growth(grown, source, config, {{1, 2}}), Error) << "wrong order";
 }
 
 }  // namespace
