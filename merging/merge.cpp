@@ -8,6 +8,8 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/model_config_keys.h"
+#include "merging/ledger.h"
 
 namespace growmerge::merging {
 namespace {
@@ -276,6 +278,12 @@ MergePlan plan_merge(Recipe recipe) {
   for (const TensorInfo& info : first.tensors()) {
     (void)make_task(plan, info, no_scales);
   }
+  for (const CheckpointReader& model : plan.models) {
+    std::string warning = unknown_keys_warning(model.config().source_json, model.dir().string());
+    if (!warning.empty()) {
+      plan.warnings.push_back(std::move(warning));
+    }
+  }
   check_lineage(plan);
   check_tokenizers(plan);
   return plan;
@@ -295,7 +303,7 @@ void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
   }
   const WeightFiles files = plan_weight_files(plan.config, plan.out_dtype, plan.shard_bytes);
   const CheckpointReader& layout = plan.models.front();
-  std::int64_t done = 0;
+  std::int64_t done = 0;  // bytes, as plan.bytes_written
   for (std::size_t f = 0; f < files.names.size(); ++f) {
     SafetensorsWriter writer(dir / files.names[f], files.entries[f], {{"format", "pt"}});
     for (const SafetensorsWriter::Entry& entry : files.entries[f]) {
@@ -307,7 +315,7 @@ void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
                   }};
       plan.recipe.method->function(task);
       drop_inputs(plan, entry.name);
-      done += task.num_elements;
+      done += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
       progress.update(done);
     }
     writer.finish();
@@ -329,25 +337,26 @@ Manifest merge_manifest(const MergePlan& plan) {
   const auto add = [&out](const char* role, const fs::path& path) {
     out.inputs.push_back({role, path.string(), path_identity(path)});
   };
-  double flops_before = 0.0;
-  std::int64_t tokens_before = 0;
+  LedgerInputs spent;
   for (const RecipeModel& model : plan.recipe.models) {
     add("model", model.path);
     if (!model.statistics.empty()) {
       add("statistics", model.statistics);
     }
-    if (const auto m = read_manifest(model.path)) {
-      out.flops_total += m->flops;
-      out.tokens_total += m->tokens;
-      flops_before = std::max(flops_before, m->flops_total - m->flops);
-      tokens_before = std::max(tokens_before, m->tokens_total - m->tokens);
-      out.flops_sunk = std::max(out.flops_sunk, m->flops_sunk);
-    }
   }
-  out.flops_total += flops_before;
-  out.tokens_total += tokens_before;
   if (plan.base) {
     add("base", plan.recipe.base);
+  }
+  for (const InputRecord& input : out.inputs) {
+    (input.role == "model" ? spent.models : spent.others).emplace_back(input.path);
+  }
+  const Ledger ledger = ledger_of(spent);
+  out.flops_total = ledger.flops_total;
+  out.flops_sunk = ledger.flops_sunk;
+  out.tokens_total = ledger.tokens_total;
+  if (!ledger.warning.empty()) {
+    log_warning(ledger.warning);
+    out.notes["warning_ledger"] = ledger.warning;
   }
   if (!plan.warnings.empty()) {
     for (std::size_t i = 0; i < plan.warnings.size(); ++i) {

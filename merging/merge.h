@@ -52,7 +52,7 @@ struct MergePlan {
 void run_merge(const MergePlan& plan, const std::filesystem::path& dir, Progress& progress);
 
 /// What the manifest of the result says: stage, recipe, inputs with identities, notes, and FLOPs
-/// and tokens as the sum over the models of their own stages plus what came before them (once).
+/// and tokens of all that was spent on the inputs (merging/ledger.h).
 /// Hashes inputs that have no manifest.
 [[nodiscard]] Manifest merge_manifest(const MergePlan& plan);
 

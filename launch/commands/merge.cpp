@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "core/error.h"
-#include "core/log.h"
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 #include "launch/templates.h"
@@ -62,9 +61,6 @@ std::string estimate(const YamlNode& node, int ranks) {
 
 void work(const YamlNode& node, StageRun& run) {
   const merging::MergePlan plan = merging::plan_merge(merging::parse_recipe(node));
-  for (const std::string& warning : plan.warnings) {
-    log_warning(warning);
-  }
   Progress progress("merging", static_cast<std::int64_t>(plan.bytes_written), "bytes",
                     run.show_progress);
   merging::run_merge(plan, run.dir, progress);
