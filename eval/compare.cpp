@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <optional>
+#include <set>
 
 #include "core/error.h"
 #include "core/manifest.h"
@@ -42,12 +43,14 @@ void check_same_task(const TaskItems& a, const TaskItems& b) {
   }
 }
 
-void conclude(Comparison& row, const BootstrapResult& bootstrap, bool higher_is_better) {
+void conclude(Comparison& row, const BootstrapResult& bootstrap, std::size_t num_units,
+              bool higher_is_better) {
+  row.num_units = static_cast<std::int64_t>(num_units);
   row.difference = row.b - row.a;
   row.interval = bootstrap.interval;
   row.equivalence_margin =
       std::max(std::abs(bootstrap.tost_interval.low), std::abs(bootstrap.tost_interval.high));
-  row.separable = !row.interval.contains(0.0);
+  row.separable = row.num_units >= Comparison::kFewestUnits && !row.interval.contains(0.0);
   row.b_better = higher_is_better ? row.difference > 0.0 : row.difference < 0.0;
 }
 
@@ -109,7 +112,12 @@ Comparison compare_pairs(const TaskHeader& header, const std::string& part,
   const bool macro = header.macro && part.empty();
   row.a = accuracy(items, macro, &PairOfPairs::first);
   row.b = accuracy(items, macro, &PairOfPairs::second);
-  conclude(row, bootstrap_change(items, macro, correctness_change, options), true);
+  std::set<std::string> clusters;
+  for (const PairOfPairs& item : items) {
+    clusters.insert(item.first->cluster);
+  }
+  conclude(row, bootstrap_change(items, macro, correctness_change, options),
+           macro ? items.size() : clusters.size(), true);
   for (const auto& [a, b] : items) {
     row.retained += a->correct && b->correct ? 1 : 0;
     row.lost += a->correct && !b->correct ? 1 : 0;
@@ -173,7 +181,7 @@ Comparison compare_texts(const TaskItems& a, const TaskItems& b, const Bootstrap
   GM_CHECK(total > 0.0, kCorrupt, row.task, ": the documents hold no bytes at all");
   row.a = bits_a / total;
   row.b = bits_b / total;
-  conclude(row, bootstrap_ratio(differences, bytes, options), false);
+  conclude(row, bootstrap_ratio(differences, bytes, options), differences.size(), false);
   return row;
 }
 
@@ -183,11 +191,12 @@ nlohmann::ordered_json interval_json(const Interval& interval) {
 
 }  // namespace
 
-std::string Comparison::verdict() const {
+std::string Comparison::verdict(const char* if_b, const char* if_a) const {
   if (!separable) {
-    return "not separable";
+    return num_units < kFewestUnits ? concat("not separable (n = ", num_units, ")")
+                                    : "not separable";
   }
-  return b_better ? "b better" : "a better";
+  return b_better ? if_b : if_a;
 }
 
 std::vector<Comparison> compare_items(const TaskItems& a, const TaskItems& b,

@@ -30,7 +30,11 @@ struct Comparison {
   Interval interval;  // of the difference
   /// Smallest margin within which equivalence is claimed at 5 % (two one-sided tests).
   double equivalence_margin = 0.0;
-  bool separable = false;  // the interval does not contain 0
+  /// What was resampled: documents, clusters, or the items of all paradigms. Fewer than
+  /// kFewestUnits say nothing of how others would turn out, so nothing is separable then.
+  std::int64_t num_units = 0;
+  static constexpr std::int64_t kFewestUnits = 10;
+  bool separable = false;  // enough units, and the interval does not contain 0
   bool b_better = false;   // the sign alone: higher accuracy, lower bits per byte
 
   // Pairs alone. Right under a and b: retained; lost: only a; gained: only b.
@@ -43,8 +47,9 @@ struct Comparison {
   double margin_difference = 0.0;  // mean change of log p(good) - log p(bad), nats
   Interval margin_interval;        // bootstrap over clusters (paradigms for BLiMP)
 
-  /// "b better", "a better" or "not separable".
-  [[nodiscard]] std::string verdict() const;
+  /// `if_b`, `if_a` (which is better) or "not separable", with the reason where units are few.
+  [[nodiscard]] std::string verdict(const char* if_b = "b better",
+                                    const char* if_a = "a better") const;
 };
 
 /// The whole task first, then its phenomena (pairs). Errors: kMismatch when the two were not scored

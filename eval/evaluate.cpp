@@ -37,6 +37,7 @@ void validate_task(const TaskConfig& task) {
   need(!task.max_characters || (is_bpb(task) && *task.max_characters >= 1),
        "max_characters is for bpb, at least 1");
   need(is_bpb(task) || !task.prefix_each_window, "prefix_each_window is for bpb");
+  need(is_bpb(task) || !task.lines, "lines is for bpb");
   if (is_bpb(task)) {
     const PairRuleChanges& rules = task.rules;
     need(!rules.delimiter && !rules.tie && !rules.first_token && !rules.normalisation &&

@@ -30,6 +30,7 @@ struct TaskConfig {
   PairRuleChanges rules;
   PairColumns columns;
   std::optional<std::int64_t> limit;
+  bool lines = false;
   std::optional<std::int64_t> max_characters;
   std::int64_t context = 0;
   bool prefix_each_window = false;
@@ -44,6 +45,7 @@ struct TaskConfig {
     v("rules", rules, "", "changes to the preset's rules (bpb: only prefix)");
     v("columns", columns, "", "columns of a file of pairs");
     v("limit", limit, "items", "first items of each paradigm or file, or first documents");
+    v("lines", lines, "", "bpb: each line of a .txt file is a document, not the file");
     v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");
     v("context", context, "tokens", "window length (0: the model's context length)");
     v("prefix_each_window", prefix_each_window, "",

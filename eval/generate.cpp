@@ -24,8 +24,9 @@ void SamplingConfig::validate() const {
 
 std::int32_t draw_token(std::span<const float> logits, double temperature, double top_p,
                         double uniform) {
-  GM_CHECK(std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); }),
-           kCorrupt, "sampling: a logit is NaN; the model's weights are broken");
+  GM_CHECK(std::none_of(logits.begin(), logits.end(),
+                        [](float x) { return std::isnan(x) || x == HUGE_VALF; }),
+           kCorrupt, "sampling: a logit is NaN or infinite; the model's weights are broken");
   const auto best = std::max_element(logits.begin(), logits.end());
   if (temperature == 0.0) {
     return static_cast<std::int32_t>(best - logits.begin());

@@ -51,8 +51,8 @@ std::vector<PairRecord> score_pairs(const Model& model, const PairTask& task,
     if (prefix && (ids.empty() || ids.front() != *prefix)) {
       tokens.push_back(*prefix);
     }
-    // The first token of the sentence is free when nothing stands before it.
-    const bool free = rules.first_token == "free" && !tokens.empty();
+    // Behind a prefix the first token of the sentence could be scored; "free" leaves it out.
+    const bool free = rules.first_token == "free" && prefix.has_value();
     tokens.insert(tokens.end(), ids.begin(), ids.end());
     const std::int64_t first_scored = free ? 2 : 1;
     const auto length = static_cast<std::int64_t>(tokens.size());
@@ -60,6 +60,10 @@ std::vector<PairRecord> score_pairs(const Model& model, const PairTask& task,
              choice_name(task, static_cast<std::int64_t>(text)), ": ", length,
              " tokens exceed the context of ", context,
              "; set overlong: windows or a longer context");
+    GM_CHECK(length > first_scored, kInvalidArgument,
+             choice_name(task, static_cast<std::int64_t>(text)), ": none of its ", ids.size(),
+             " tokens is scored, so its score would be 0 and beat any other",
+             rules.first_token == "free" ? "; use first_token: scored" : "");
     const std::int64_t windows = set.add(tokens, first_scored);
 
     PairRecord& record = records[text / 2];

@@ -7,6 +7,7 @@
 #include <map>
 #include <numbers>
 #include <numeric>
+#include <set>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -129,7 +130,13 @@ double pooled_standard_error(std::span<const double> errors, std::span<const std
 double effective_sample_size(std::span<const double> values,
                              std::span<const std::string> clusters) {
   const auto n = static_cast<double>(values.size());
-  const double clustered = clustered_standard_error(values, clusters);
+  const auto groups =
+      static_cast<double>(std::set<std::string>(clusters.begin(), clusters.end()).size());
+  if (groups <= 1.0) {
+    return groups;
+  }
+  const double clustered =
+      clustered_standard_error(values, clusters) * std::sqrt(groups / (groups - 1.0));
   const double independent = standard_error(values);
   return clustered > independent ? n * std::pow(independent / clustered, 2) : n;
 }

@@ -38,8 +38,9 @@ struct Interval {
 /// effective_sample_size().
 [[nodiscard]] Interval wilson_interval(double proportion, double n, double confidence = 0.95);
 
-/// So many independent items would say as much as n clustered ones: n * (independent standard error
-/// / clustered standard error)^2 (Kish 1965, the design effect), at most n.
+/// So many independent items would say as much as n in G clusters: n * (independent standard error
+/// / clustered standard error)^2 (Kish 1965, the design effect), at most n. The clustered error is
+/// taken with G / (G - 1); one cluster says as much as one item.
 [[nodiscard]] double effective_sample_size(std::span<const double> values,
                                            std::span<const std::string> clusters);
 

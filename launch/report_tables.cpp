@@ -100,13 +100,6 @@ Table score_table(const ReportData& data, bool texts) {
   return out;
 }
 
-std::string verdict(const eval::Comparison& row) {
-  if (!row.separable) {
-    return "not separable";
-  }
-  return row.b_better ? "better" : "worse";
-}
-
 std::vector<std::string> difference_cells(const eval::Comparison& row) {
   const bool accuracy = row.metric == "acc";
   const double scale = accuracy ? 100.0 : 1.0;
@@ -117,7 +110,7 @@ std::vector<std::string> difference_cells(const eval::Comparison& row) {
           format_number(format, scale * row.b),
           format_number(signed_format, scale * row.difference),
           bracketed(signed_format, scale * row.interval.low, scale * row.interval.high),
-          verdict(row)};
+          row.verdict("better", "worse")};
 }
 
 Table difference_table(const std::string& title, const std::string& note,

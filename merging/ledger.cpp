@@ -128,7 +128,10 @@ Ledger ledger_of(const LedgerInputs& inputs) {
     for (const fs::path& growth : walk.growths) {
       sunk.visit(growth);
     }
-    return {.flops_total = walk.flops, .flops_sunk = sunk.flops, .tokens_total = walk.tokens};
+    return {.flops_total = walk.flops,
+            .flops_sunk = sunk.flops,
+            .tokens_total = walk.tokens,
+            .warning = {}};
   }
   Ledger out = estimate(inputs);
   std::set<std::string> origins;

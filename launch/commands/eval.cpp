@@ -86,6 +86,7 @@ std::vector<eval::Document> load_documents(const eval::TaskConfig& task) {
     data::TextInput input;
     input.path = path;
     input.language = task.language;
+    input.lines = task.lines;
     data::DocumentReader reader(input);
     while (auto document = reader.next()) {
       out.push_back({std::move(document->id), std::move(document->text)});

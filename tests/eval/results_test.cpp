@@ -242,6 +242,18 @@ TEST(Compare, PairedIntervalsAreNarrowerThanTheSpreadOfDocuments) {
                    summarise(a).metric("bits_per_byte_ci_low")));
 }
 
+TEST(Compare, AFewDocumentsSeparateNothing) {
+  TaskItems a = text_items("text", 8, 1.5);
+  a.texts.resize(3);
+  TaskItems b = a;
+  for (TextRecord& item : b.texts) {
+    item.nll *= 0.5;
+  }
+  const auto rows = compare_items(a, b, {.resamples = 1000, .seed = 1});
+  EXPECT_FALSE(rows[0].separable) << "three documents say nothing of a fourth";
+  EXPECT_EQ(rows[0].verdict(), "not separable (n = 3)");
+}
+
 TEST(Compare, DifferentItemsOrRulesAreRefused) {
   const TaskItems a = pair_items("toy", false, 1, 0.0);
   TaskItems b = a;

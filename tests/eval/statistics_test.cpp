@@ -57,7 +57,7 @@ TEST(NormalQuantile, TabulatedValues) {
 }
 
 TEST(EffectiveSampleSize, CopiesSayNothingNew) {
-  // 40 items, each there five times: as much as 40 independent ones, to n against n - 1.
+  // 40 items, each there five times: as much as 40 independent ones, but for n - 1 and G - 1.
   std::vector<double> values;
   std::vector<std::string> clusters;
   for (int item = 0; item < 40; ++item) {
@@ -66,7 +66,8 @@ TEST(EffectiveSampleSize, CopiesSayNothingNew) {
       clusters.push_back(std::to_string(item));
     }
   }
-  EXPECT_NEAR(effective_sample_size(values, clusters), 40.0 * 200 / 199, 1e-9);
+  EXPECT_NEAR(effective_sample_size(values, clusters), 40.0 * 200 / 199 * 39 / 40, 1e-9);
+  EXPECT_EQ(effective_sample_size(values, std::vector<std::string>(200, "one")), 1.0);
   for (std::size_t i = 0; i < clusters.size(); ++i) {
     clusters[i] = std::to_string(i);
   }
