@@ -53,7 +53,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--build", type=Path, default=ROOT / "build/dev")
+    parser.add_argument("--build", type=Path, default=ROOT / "build/ci")
     parser.add_argument("--limit", type=int, default=1000, help="pairs of each paradigm")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

@@ -21,7 +21,7 @@ import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
 ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
-BUILD = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/dev/bin/growmerge")).parent.parent
+BUILD = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/ci/bin/growmerge")).parent.parent
 MERGEKIT = Path(sys.executable).parent / "mergekit-yaml"
 TOOL = BUILD / "tests/merging/growmerge_merge_tool"
 

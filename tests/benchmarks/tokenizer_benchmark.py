@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
-BIN = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/dev/bin/growmerge")).parent
+BIN = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/ci/bin/growmerge")).parent
 DATA = Path(os.environ.get("GROWMERGE_TEST_DATA", ROOT / "../shared/data"))
 NAMES = ["gpt2", "smollm2", "dolma2_cl100k", "phi3_mini_spm"]
 

@@ -79,7 +79,7 @@ def main():
     parser.add_argument("--compile", action="store_true", help="torch.compile as the peer, as well")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--binary", default=str(ROOT / "build/dev/bin/train_step_benchmark"))
+    parser.add_argument("--binary", default=str(ROOT / "build/ci/bin/train_step_benchmark"))
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--peer", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
