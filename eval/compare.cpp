@@ -23,6 +23,10 @@ void check_same_task(const TaskItems& a, const TaskItems& b) {
              "' in one and '", y, "' in the other; evaluate both models in the same way");
   };
   same("the kind", ha.kind, hb.kind);
+  // Items written before dtype was kept do not name one.
+  if (!ha.dtype.empty() && !hb.dtype.empty()) {
+    same("dtype", ha.dtype, hb.dtype);
+  }
   same("the hash of the items", ha.data_hash, hb.data_hash);
   same("the context", ha.context, hb.context);
   same("prefix", ha.prefix, hb.prefix);
@@ -88,11 +92,12 @@ BootstrapResult bootstrap_change(const std::vector<PairOfPairs>& items, bool mac
   return bootstrap_ratio(sums, counts, options);
 }
 
-double accuracy(const std::vector<PairOfPairs>& items, bool macro,
-                const PairRecord* PairOfPairs::*side) {
+/// What bootstrap_change resamples: the mean over items, or over paradigms of their means.
+double average(const std::vector<PairOfPairs>& items, bool macro,
+               const std::function<double(const PairOfPairs&)>& value) {
   std::map<std::string, std::vector<double>> groups;
   for (const PairOfPairs& item : items) {
-    groups[macro ? item.first->paradigm : ""].push_back((item.*side)->correct ? 1.0 : 0.0);
+    groups[macro ? item.first->paradigm : ""].push_back(value(item));
   }
   std::vector<double> means;
   for (const auto& [name, group] : groups) {
@@ -110,8 +115,10 @@ Comparison compare_pairs(const TaskHeader& header, const std::string& part,
   row.metric = "acc";
   row.num_items = static_cast<std::int64_t>(items.size());
   const bool macro = header.macro && part.empty();
-  row.a = accuracy(items, macro, &PairOfPairs::first);
-  row.b = accuracy(items, macro, &PairOfPairs::second);
+  row.a = average(items, macro,
+                  [](const PairOfPairs& item) { return item.first->correct ? 1.0 : 0.0; });
+  row.b = average(items, macro,
+                  [](const PairOfPairs& item) { return item.second->correct ? 1.0 : 0.0; });
   std::set<std::string> clusters;
   for (const PairOfPairs& item : items) {
     clusters.insert(item.first->cluster);
@@ -125,11 +132,7 @@ Comparison compare_pairs(const TaskHeader& header, const std::string& part,
     row.neither += !a->correct && !b->correct ? 1 : 0;
   }
   row.mcnemar = mcnemar(row.lost, row.gained);
-  double margin = 0.0;
-  for (const PairOfPairs& item : items) {
-    margin += margin_change(item);
-  }
-  row.margin_difference = margin / static_cast<double>(items.size());
+  row.margin_difference = average(items, macro, margin_change);
   row.margin_interval = bootstrap_change(items, macro, margin_change, options).interval;
   return row;
 }
@@ -185,8 +188,9 @@ Comparison compare_texts(const TaskItems& a, const TaskItems& b, const Bootstrap
   return row;
 }
 
-nlohmann::ordered_json interval_json(const Interval& interval) {
-  return nlohmann::ordered_json::array({interval.low, interval.high});
+/// null where one unit alone was resampled: it is always drawn, so its interval is a point.
+nlohmann::ordered_json figure_json(const Comparison& row, nlohmann::ordered_json figure) {
+  return row.num_units < 2 ? nlohmann::ordered_json() : std::move(figure);
 }
 
 }  // namespace
@@ -250,17 +254,19 @@ std::string comparison_json(const ComparisonTable& table) {
   json["left_out"] = table.left_out;
   json["rows"] = nlohmann::ordered_json::array();
   for (const Comparison& row : table.rows) {
-    nlohmann::ordered_json entry = {{"task", row.task},
-                                    {"part", row.part},
-                                    {"language", row.language},
-                                    {"metric", row.metric},
-                                    {"n", row.num_items},
-                                    {"a", row.a},
-                                    {"b", row.b},
-                                    {"difference", row.difference},
-                                    {"interval", interval_json(row.interval)},
-                                    {"equivalence_margin", row.equivalence_margin},
-                                    {"verdict", row.verdict()}};
+    nlohmann::ordered_json entry = {
+        {"task", row.task},
+        {"part", row.part},
+        {"language", row.language},
+        {"metric", row.metric},
+        {"n", row.num_items},
+        {"a", row.a},
+        {"b", row.b},
+        {"difference", row.difference},
+        {"units", row.num_units},
+        {"interval", figure_json(row, {row.interval.low, row.interval.high})},
+        {"equivalence_margin", figure_json(row, row.equivalence_margin)},
+        {"verdict", row.verdict()}};
     if (row.metric == "acc") {
       entry["retained"] = row.retained;
       entry["lost"] = row.lost;
@@ -270,7 +276,8 @@ std::string comparison_json(const ComparisonTable& table) {
       entry["mcnemar_mid_p"] = row.mcnemar.mid_p;
       entry["holm_p"] = row.holm_p;
       entry["margin_difference"] = row.margin_difference;
-      entry["margin_interval"] = interval_json(row.margin_interval);
+      entry["margin_interval"] =
+          figure_json(row, {row.margin_interval.low, row.margin_interval.high});
     }
     json["rows"].push_back(std::move(entry));
   }

@@ -42,10 +42,11 @@ struct Comparison {
   std::int64_t lost = 0;
   std::int64_t gained = 0;
   std::int64_t neither = 0;
-  McNemar mcnemar;                 // of lost against gained
-  double holm_p = 1.0;             // mid-p adjusted over the task's phenomena (parts only)
-  double margin_difference = 0.0;  // mean change of log p(good) - log p(bad), nats
-  Interval margin_interval;        // bootstrap over clusters (paradigms for BLiMP)
+  McNemar mcnemar;      // of lost against gained
+  double holm_p = 1.0;  // mid-p adjusted over the task's phenomena (parts only)
+  /// Mean change of log p(good) - log p(bad), nats; over paradigms for BLiMP, as accuracies.
+  double margin_difference = 0.0;
+  Interval margin_interval;  // bootstrap over clusters (paradigms for BLiMP)
 
   /// `if_b`, `if_a` (which is better) or "not separable", with the reason where units are few.
   [[nodiscard]] std::string verdict(const char* if_b = "b better",

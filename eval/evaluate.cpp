@@ -10,6 +10,7 @@
 #include "core/manifest.h"
 #include "eval/encode.h"
 #include "eval/pair_scorer.h"
+#include "eval/request_set.h"
 
 namespace growmerge::eval {
 namespace {
@@ -59,9 +60,24 @@ std::string data_hash(const std::vector<std::string_view>& parts) {
   return hash_bytes(all.data(), all.size());
 }
 
-std::string rules_text(const PairRules& rules) {
+std::string rules_text(const PairRules& rules, const std::string& dtype) {
   return concat("prefix ", rules.prefix, ", delimiter '", rules.delimiter, "', tie ", rules.tie,
-                ", first token ", rules.first_token, ", ", rules.normalisation, " of fp32 log p");
+                ", first token ", rules.first_token, ", ", rules.normalisation, " of log p; ",
+                dtype, " products, float32 log p");
+}
+
+/// Windows move by half of what they hold; later ones may give one input to the prefix.
+std::string text_rules(const TaskConfig& task, std::int64_t context, const std::string& dtype) {
+  const std::string windows = context == 0
+                                  ? "context of the model, stride half of it"
+                                  : concat("context ", context, ", stride ",
+                                           RequestSet::stride_of(context, task.prefix_each_window));
+  const std::string cut = task.max_characters
+                              ? concat("first ", *task.max_characters, " characters of each")
+                              : "whole documents";
+  return concat("prefix ", task.rules.prefix.value_or("auto"),
+                task.prefix_each_window ? " of each window, " : " of each document, ", windows,
+                ", ", cut, "; ", dtype, " products, float32 log p");
 }
 
 }  // namespace
@@ -127,12 +143,18 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
   task->header.kind = config.kind;
   task->header.language = config.language;
   task->header.bootstrap = config_.bootstrap();
+  task->header.dtype = config_.dtype;
+  task->header.limit = config.limit;
   run_agreed(comm_, [&] {
     std::vector<std::string_view> parts;
     if (is_bpb(config)) {
       task->header.prefix = config.rules.prefix.value_or("auto");
       task->header.prefix_each_window = config.prefix_each_window;
+      task->header.lines = config.lines;
+      task->header.max_characters = config.max_characters;
       task->documents = loader_(config);
+      task->header.original = {
+          {task->header.name, static_cast<std::int64_t>(task->documents.size())}};
       if (config.limit && static_cast<std::int64_t>(task->documents.size()) > *config.limit) {
         task->documents.resize(static_cast<std::size_t>(*config.limit));
       }
@@ -159,6 +181,11 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
     task->pairs.name = task->header.name;
     task->header.macro = task->pairs.macro;
     task->header.rules = resolve_rules(config.preset, config.kind, config.rules);
+    task->header.preset = config.preset;
+    task->header.columns = config.columns;
+    for (const auto& [paradigm, count] : task->pairs.available) {
+      task->header.original[paradigm.empty() ? task->header.name : paradigm] = count;
+    }
     for (const PairItem& item : task->pairs.items) {
       parts.insert(parts.end(), {item.id, item.good, item.bad});
     }
@@ -170,7 +197,7 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
     }
     log_info(concat(task->header.name, ": ", task->pairs.items.size(), " pairs, ",
                     task->pairs.num_identical, " of them identical; preset ", config.preset, ": ",
-                    rules_text(task->header.rules)));
+                    rules_text(task->header.rules, config_.dtype)));
   });
   tasks_[index] = std::move(task);
   return *tasks_[index];
@@ -198,6 +225,8 @@ TaskItems Evaluator::score(LoadedTask& task, const Model& model, bool show_progr
   items.header = task.header;
   items.header.context = context;
   if (is_bpb(task.config)) {
+    log_info(concat(task.header.name, ": ", task.documents.size(), " documents; ",
+                    text_rules(task.config, context, config_.dtype)));
     const TextRules rules{.prefix = task.header.prefix,
                           .context = context,
                           .prefix_each_window = task.header.prefix_each_window};
@@ -212,6 +241,10 @@ TaskItems Evaluator::score(LoadedTask& task, const Model& model, bool show_progr
 Results Evaluator::evaluate(const Model& model, const Tokenizer& tokenizer,
                             const ModelIdentity& identity, const std::filesystem::path& out_dir,
                             bool show_progress) {
+  GM_CHECK(tokenizer.vocab_size() <= model.config.vocab_size, kMismatch, "evaluating '",
+           identity.name, "': its tokenizer holds ", tokenizer.vocab_size(),
+           " tokens, the model's vocabulary ", model.config.vocab_size,
+           "; take the tokenizer that the model was trained with");
   const bool writes = !out_dir.empty() && comm_.is_root();
   Results results;
   results.model = identity;
@@ -274,9 +307,11 @@ std::string describe_tasks(const EvalConfig& config) {
     if (task.limit) {
       text += concat(", first ", *task.limit, is_bpb(task) ? " documents" : " items of each");
     }
-    text += is_bpb(task) ? concat("; prefix ", task.rules.prefix.value_or("auto"))
-                         : concat("; preset ", task.preset, ": ",
-                                  rules_text(resolve_rules(task.preset, task.kind, task.rules)));
+    text +=
+        is_bpb(task)
+            ? concat("; ", text_rules(task, task.context, config.dtype))
+            : concat("; preset ", task.preset, ": ",
+                     rules_text(resolve_rules(task.preset, task.kind, task.rules), config.dtype));
     text += "\n";
   }
   return text;
@@ -289,10 +324,15 @@ std::string format_results(const Results& results) {
     const bool bpb = results.headers[i].kind == "bpb";
     const std::string metric = bpb ? "bits_per_byte" : "acc";
     char line[256];
-    std::snprintf(line, sizeof line, "%-28s %-14s %8.4f  [%.4f, %.4f]  n %lld", task.name.c_str(),
-                  metric.c_str(), task.metric(metric), task.metric(metric + "_ci_low"),
-                  task.metric(metric + "_ci_high"), static_cast<long long>(task.num_items));
+    std::snprintf(line, sizeof line, "%-28s %-14s %8.4f", task.name.c_str(), metric.c_str(),
+                  task.metric(metric));
     text += line;
+    if (!bpb || task.num_items > 1) {  // one document alone is drawn again and again
+      std::snprintf(line, sizeof line, "  [%.4f, %.4f]", task.metric(metric + "_ci_low"),
+                    task.metric(metric + "_ci_high"));
+      text += line;
+    }
+    text += concat("  n ", task.num_items);
     if (!bpb) {
       text += concat(", ties ", static_cast<std::int64_t>(task.metric("ties")));
     }

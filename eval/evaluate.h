@@ -89,8 +89,9 @@ class Evaluator {
 
   /// Scores the model on every task. Rank 0 writes out_dir/items/TASK.jsonl and
   /// out_dir/results.json when out_dir is not empty; every rank gets the results. The files' bytes
-  /// depend on neither time nor number of ranks. Collective. Errors: what loaders and scorers
-  /// throw, on every rank; kMismatch when a tokenizer holds more tokens than the model.
+  /// depend on neither time nor, at equal threads a rank, the number of ranks. Collective. Errors:
+  /// what loaders and scorers throw, on every rank; kMismatch when a tokenizer holds more tokens
+  /// than the model.
   Results evaluate(const Model& model, const Tokenizer& tokenizer, const ModelIdentity& identity,
                    const std::filesystem::path& out_dir, bool show_progress);
 

@@ -24,8 +24,7 @@ void SamplingConfig::validate() const {
 
 std::int32_t draw_token(std::span<const float> logits, double temperature, double top_p,
                         double uniform) {
-  GM_CHECK(std::none_of(logits.begin(), logits.end(),
-                        [](float x) { return std::isnan(x) || x == HUGE_VALF; }),
+  GM_CHECK(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }),
            kCorrupt, "sampling: a logit is NaN or infinite; the model's weights are broken");
   const auto best = std::max_element(logits.begin(), logits.end());
   if (temperature == 0.0) {

@@ -69,6 +69,55 @@ TextRecord text_from(const Json& json) {
   return item;
 }
 
+Json optional_json(const std::optional<std::int64_t>& value) {
+  return value ? Json(*value) : Json();
+}
+
+std::optional<std::int64_t> optional_from(const Json& json, const char* name) {
+  const auto found = json.find(name);
+  return found == json.end() || found->is_null()
+             ? std::nullopt
+             : std::optional<std::int64_t>(found->get<std::int64_t>());
+}
+
+/// What chose the items; a reader does without it where an older program wrote none.
+void add_choice(Json& json, const TaskHeader& header) {
+  json["dtype"] = header.dtype;
+  json["limit"] = optional_json(header.limit);
+  json["original"] = header.original;
+  if (header.kind == "bpb") {
+    json["lines"] = header.lines;
+    json["max_characters"] = optional_json(header.max_characters);
+    return;
+  }
+  json["preset"] = header.preset;
+  if (header.kind == "pairs") {
+    json["columns"] = {{"good", header.columns.good},
+                       {"bad", header.columns.bad},
+                       {"id", header.columns.id},
+                       {"phenomenon", header.columns.phenomenon},
+                       {"cluster", header.columns.cluster}};
+  }
+}
+
+void read_choice(TaskHeader& header, const Json& json) {
+  header.dtype = json.value("dtype", "");
+  header.preset = json.value("preset", "");
+  header.lines = json.value("lines", false);
+  header.limit = optional_from(json, "limit");
+  header.max_characters = optional_from(json, "max_characters");
+  if (const auto original = json.find("original"); original != json.end()) {
+    original->get_to(header.original);
+  }
+  if (const auto columns = json.find("columns"); columns != json.end()) {
+    header.columns = {.good = columns->at("good"),
+                      .bad = columns->at("bad"),
+                      .id = columns->at("id"),
+                      .phenomenon = columns->at("phenomenon"),
+                      .cluster = columns->at("cluster")};
+  }
+}
+
 Json to_json(const TaskHeader& header) {
   Json json = {{"kind", "task"},
                {"format_version", TaskHeader::kVersion},
@@ -93,6 +142,7 @@ Json to_json(const TaskHeader& header) {
                      {"normalisation", header.rules.normalisation},
                      {"overlong", header.rules.overlong}};
   }
+  add_choice(json, header);
   return json;
 }
 
@@ -124,6 +174,7 @@ TaskHeader header_from(const Json& json, const std::string& where) {
                     .overlong = rules.at("overlong")};
     header.rules.validate();
   }
+  read_choice(header, json);
   return header;
 }
 

@@ -6,10 +6,13 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "eval/pair_rules.h"
+#include "eval/pair_task.h"
 #include "eval/statistics.h"
 
 namespace growmerge::eval {
@@ -57,6 +60,17 @@ struct TaskHeader {
   bool prefix_each_window = false;
   std::string data_hash;  // of ids and texts, in order: equal hashes mean the same items
   BootstrapOptions bootstrap;
+
+  // What chose the items, for the record. Items of an older program name none of it.
+  std::string dtype;    // of weights and products
+  std::string preset;   // of pairs
+  PairColumns columns;  // of kind pairs
+  bool lines = false;   // of texts
+  std::optional<std::int64_t> limit;
+  std::optional<std::int64_t> max_characters;  // of texts
+  /// Items there are without a limit: by paradigm where the score is the mean over paradigms, else
+  /// one number under the task's name.
+  std::map<std::string, std::int64_t> original;
 };
 
 /// One task's items: one of the two is empty.

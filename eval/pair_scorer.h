@@ -26,7 +26,7 @@ using EncodedPairs = std::vector<std::vector<std::int32_t>>;
 /// computed once, so identical sentences always tie. A sentence that begins with the prefix token
 /// itself is not given a second one (as in lm-eval). Collective. Errors: kCorrupt naming the item
 /// whose score is not finite; kInvalidArgument naming the item that exceeds `context` under
-/// overlong = error, or scores no token under a per-token rule; kMismatch (tokenizer and model).
+/// overlong = error, or of which no token is scored; kMismatch (tokenizer and model).
 [[nodiscard]] std::vector<PairRecord> score_pairs(const Model& model, const PairTask& task,
                                                   const EncodedPairs& encoded,
                                                   const PairRules& rules, std::int64_t context,

@@ -64,7 +64,7 @@ PairTask load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t
                                                 {"UID", true},
                                                 {"linguistics_term", true},
                                                 {"pairID", false}}};
-  PairTask task{.name = "blimp", .items = {}, .macro = true, .num_identical = 0};
+  PairTask task{.name = "blimp", .items = {}, .macro = true, .num_identical = 0, .available = {}};
   Collector collector(task);
   for (const std::filesystem::path& file : files) {
     std::int64_t count = 0;
@@ -72,6 +72,10 @@ PairTask load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t
       const std::string& uid = row.fields[2];
       GM_CHECK(uid == file.stem().string(), kCorrupt, file.string(), ":", row.line, ": UID is '",
                uid, "', expected the file's name '", file.stem().string(), "'");
+      ++task.available[uid];
+      if (limit && count >= *limit) {
+        return;
+      }
       const std::string& term = row.fields[3];
       const std::string number = row.fields[4].empty() ? std::to_string(count) : row.fields[4];
       collector.add({.id = uid + "/" + number,
@@ -81,7 +85,7 @@ PairTask load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t
                      .good = row.fields[0],
                      .bad = row.fields[1]},
                     file, row.line);
-      return ++count != limit.value_or(-1);
+      ++count;
     });
   }
   return task;
@@ -92,10 +96,15 @@ PairTask load_multiblimp(const std::filesystem::path& path, std::optional<std::i
   const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "data.tsv" : path;
   const std::array<WantedColumn, 5> columns = {
       {{"sen", true}, {"wrong_sen", true}, {"phenomenon", true}, {"lang", false}, {"head", false}}};
-  PairTask task{.name = "multiblimp", .items = {}, .macro = false, .num_identical = 0};
+  PairTask task{
+      .name = "multiblimp", .items = {}, .macro = false, .num_identical = 0, .available = {}};
   Collector collector(task);
   std::int64_t count = 0;
   read_table(file, columns, [&](const TableRow& row) {
+    ++task.available[""];
+    if (limit && count >= *limit) {
+      return;
+    }
     const std::string& language = row.fields[3];
     const std::string id = std::to_string(count);
     collector.add({.id = language.empty() ? id : language + "/" + id,
@@ -105,7 +114,7 @@ PairTask load_multiblimp(const std::filesystem::path& path, std::optional<std::i
                    .good = row.fields[0],
                    .bad = row.fields[1]},
                   file, row.line);
-    return ++count != limit.value_or(-1);
+    ++count;
   });
   GM_CHECK(!task.items.empty(), kCorrupt, file.string(), ": no pairs behind the header");
   return task;
@@ -124,12 +133,16 @@ PairTask load_pairs(const std::vector<std::filesystem::path>& paths, const PairC
        {columns.cluster, !columns.cluster.empty()}}};
   GM_CHECK(!columns.good.empty() && !columns.bad.empty(), kInvalidArgument,
            "pairs: columns.good and columns.bad need names");
-  PairTask task{.name = "pairs", .items = {}, .macro = false, .num_identical = 0};
+  PairTask task{.name = "pairs", .items = {}, .macro = false, .num_identical = 0, .available = {}};
   Collector collector(task);
   for (const std::filesystem::path& path : paths) {
     std::int64_t count = 0;
     const std::string front = paths.size() > 1 ? path.stem().string() + "/" : "";
     read_table(path, wanted, [&](const TableRow& row) {
+      ++task.available[""];
+      if (limit && count >= *limit) {
+        return;
+      }
       const std::string& id = row.fields[2];
       collector.add({.id = front + (id.empty() ? std::to_string(count) : id),
                      .paradigm = "",
@@ -138,7 +151,7 @@ PairTask load_pairs(const std::vector<std::filesystem::path>& paths, const PairC
                      .good = row.fields[0],
                      .bad = row.fields[1]},
                     path, row.line);
-      return ++count != limit.value_or(-1);
+      ++count;
     });
     GM_CHECK(count > 0, kCorrupt, path.string(), ": no pairs in this file");
   }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,14 +47,16 @@ struct PairTask {
   std::vector<PairItem> items;
   bool macro = false;              // the score is the mean over paradigms (BLiMP)
   std::int64_t num_identical = 0;  // pairs whose two sentences are the same string: always a tie
+  /// Items the files hold without the limit, by paradigm ("" where there are none).
+  std::map<std::string, std::int64_t> available;
 
   /// Number of distinct paradigms.
   [[nodiscard]] std::int64_t num_paradigms() const;
 };
 
 /// Reads one paradigm per .jsonl file of `dir` (or of dir/data), in order of file name; the first
-/// `limit` items of each. `s-selection` counts as argument_structure, as
-/// in the paper. Errors: kNotFound, kCorrupt with file:line.
+/// `limit` items of each; the others are counted. `s-selection` counts as argument_structure, as in
+/// the paper. Errors: kNotFound, kCorrupt with file:line (of any row).
 [[nodiscard]] PairTask load_blimp(const std::filesystem::path& dir,
                                   std::optional<std::int64_t> limit);
 

@@ -14,9 +14,8 @@ std::int64_t RequestSet::add(const std::vector<std::int32_t>& tokens, std::int64
     add_request({tokens, first_scored});
     return 1;
   }
-  // A window that is opened by the prefix has room for one input less.
-  const std::int64_t room = window_prefix_ < 0 ? context_ : std::max<std::int64_t>(1, context_ - 1);
-  const std::int64_t stride = std::max<std::int64_t>(1, room / 2);
+  const std::int64_t room = room_of(context_, window_prefix_ >= 0);
+  const std::int64_t stride = stride_of(context_, window_prefix_ >= 0);
   const std::vector<Window> windows = make_windows(length, first_scored, room, stride);
   for (const Window& window : windows) {
     ScoreRequest request;

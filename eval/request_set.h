@@ -2,6 +2,7 @@
 // once.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -17,6 +18,14 @@ class RequestSet {
   /// stride (see windows.h), each later window opened by `window_prefix` when that is not negative.
   explicit RequestSet(std::int64_t context, std::int32_t window_prefix = -1)
       : context_(context), window_prefix_(window_prefix) {}
+
+  /// Inputs of a later window that are text: one less where the prefix opens it.
+  [[nodiscard]] static std::int64_t room_of(std::int64_t context, bool prefix_each_window) {
+    return prefix_each_window ? std::max<std::int64_t>(1, context - 1) : context;
+  }
+  [[nodiscard]] static std::int64_t stride_of(std::int64_t context, bool prefix_each_window) {
+    return std::max<std::int64_t>(1, room_of(context, prefix_each_window) / 2);
+  }
 
   /// Adds a sequence, scored from token `first_scored` (>= 1) on; returns its number of windows.
   std::int64_t add(const std::vector<std::int32_t>& tokens, std::int64_t first_scored);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/error.h"
 #include "core/manifest.h"
@@ -23,16 +24,28 @@ Json metrics_json(const TaskSummary& summary) {
   return json;
 }
 
+Json optional_json(const std::optional<std::int64_t>& value) {
+  return value ? Json(*value) : Json();
+}
+
 Json config_json(const TaskHeader& header) {
-  Json json = {{"task", header.name},
-               {"kind", header.kind},
-               {"language", header.language},
-               {"context", header.context},
-               {"data_hash", header.data_hash}};
+  Json json = {{"task", header.name},           {"kind", header.kind},
+               {"language", header.language},   {"context", header.context},
+               {"data_hash", header.data_hash}, {"limit", optional_json(header.limit)}};
   if (header.kind == "bpb") {
+    json["lines"] = header.lines;
+    json["max_characters"] = optional_json(header.max_characters);
     json["prefix"] = header.prefix;
     json["prefix_each_window"] = header.prefix_each_window;
     return json;
+  }
+  json["preset"] = header.preset;
+  if (header.kind == "pairs") {
+    json["columns"] = {{"good", header.columns.good},
+                       {"bad", header.columns.bad},
+                       {"id", header.columns.id},
+                       {"phenomenon", header.columns.phenomenon},
+                       {"cluster", header.columns.cluster}};
   }
   json["prefix"] = header.rules.prefix;
   json["target_delimiter"] = header.rules.delimiter;
@@ -41,6 +54,30 @@ Json config_json(const TaskHeader& header) {
   json["normalisation"] = header.rules.normalisation;
   json["overlong"] = header.rules.overlong;
   return json;
+}
+
+/// {"original": items without the limit, "effective": those evaluated}, of the task or of one of
+/// its paradigms. Headers of an older program do not count the former.
+Json sample_counts(const TaskHeader& header, const std::string& paradigm, std::int64_t effective) {
+  std::int64_t original = header.original.empty() ? effective : 0;
+  for (const auto& [part, count] : header.original) {
+    original += paradigm.empty() || part == paradigm ? count : 0;
+  }
+  return {{"original", original}, {"effective", effective}};
+}
+
+/// The harness has one limit for all tasks; where ours differ, they stand by task.
+Json limits_json(const std::vector<TaskHeader>& headers) {
+  Json by_task = Json::object();
+  bool one_limit = true;
+  for (const TaskHeader& header : headers) {
+    by_task[header.name] = optional_json(header.limit);
+    one_limit &= header.limit == headers.front().limit;
+  }
+  if (!one_limit) {
+    return by_task;
+  }
+  return headers.empty() ? Json() : optional_json(headers.front().limit);
 }
 
 /// Whether figures that both know are the same to rounding: one may be of another version, which
@@ -84,7 +121,7 @@ std::string results_json(const Results& results) {
     json["n-shot"][task.name] = 0;
     json["higher_is_better"][task.name] =
         header.kind == "bpb" ? Json{{"bits_per_byte", false}} : Json{{"acc", true}};
-    json["n-samples"][task.name] = {{"original", task.num_items}, {"effective", task.num_items}};
+    json["n-samples"][task.name] = sample_counts(header, "", task.num_items);
     if (header.macro) {
       json["groups"][task.name] = metrics_json(task);
       json["group_subtasks"][task.name] = Json::array();
@@ -92,8 +129,8 @@ std::string results_json(const Results& results) {
     for (const TaskSummary& paradigm : task.paradigms) {
       json["group_subtasks"][task.name].push_back(paradigm.name);
       json["results"][paradigm.name] = metrics_json(paradigm);
-      json["n-samples"][paradigm.name] = {{"original", paradigm.num_items},
-                                          {"effective", paradigm.num_items}};
+      json["n-samples"][paradigm.name] =
+          sample_counts(header, paradigm.name.substr(task.name.size() + 1), paradigm.num_items);
     }
     for (const TaskSummary& phenomenon : task.phenomena) {
       Json figures = metrics_json(phenomenon);
@@ -108,7 +145,7 @@ std::string results_json(const Results& results) {
                     {"model_dtype", results.model.dtype},
                     {"batch_tokens", results.batch_tokens},
                     {"tokenizer_hash", results.model.tokenizer_hash},
-                    {"limit", nullptr}};
+                    {"limit", limits_json(results.headers)}};
   json["model_source"] = "growmerge";
   json["model_name"] = results.model.name;
   json["git_hash"] = git_hash();

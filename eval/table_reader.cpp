@@ -5,11 +5,12 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/tokenizer/unicode.h"
 
 namespace growmerge::eval {
 namespace {
 
-using RowFn = std::function<bool(const TableRow&)>;
+using RowFn = std::function<void(const TableRow&)>;
 
 class TsvReader {
  public:
@@ -88,11 +89,17 @@ std::string joined(const std::vector<std::string>& names) {
   return all;
 }
 
-void check_required(const std::filesystem::path& path, const TableRow& row,
-                    std::span<const WantedColumn> columns) {
+/// What is read must be there, and must be text that results can be written with.
+void check_fields(const std::filesystem::path& path, const TableRow& row,
+                  std::span<const WantedColumn> columns) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
     GM_CHECK(!columns[i].required || !row.fields[i].empty(), kCorrupt, path.string(), ":", row.line,
              ": column '", columns[i].name, "' is empty");
+    if (const auto offset = tok::find_invalid_utf8(row.fields[i])) {
+      fail(ErrorCode::kCorrupt, path.string(), ":", row.line, ": column '", columns[i].name,
+           "' is not UTF-8 (its byte ", *offset,
+           " is invalid); convert the file, as with iconv -t ", "UTF-8");
+    }
   }
 }
 
@@ -125,10 +132,8 @@ void read_tsv(const std::filesystem::path& path, std::istream& in,
     for (const auto& place : places) {
       row.fields.push_back(place ? fields[*place] : std::string());
     }
-    check_required(path, row, columns);
-    if (!row_fn(row)) {
-      return;
-    }
+    check_fields(path, row, columns);
+    row_fn(row);
   }
 }
 
@@ -161,17 +166,15 @@ void read_jsonl(const std::filesystem::path& path, std::istream& in,
         row.fields.push_back(found->is_string() ? found->get<std::string>() : found->dump());
       }
     }
-    check_required(path, row, columns);
-    if (!row_fn(row)) {
-      return;
-    }
+    check_fields(path, row, columns);
+    row_fn(row);
   }
 }
 
 }  // namespace
 
 void read_table(const std::filesystem::path& path, std::span<const WantedColumn> columns,
-                const std::function<bool(const TableRow&)>& row) {
+                const std::function<void(const TableRow&)>& row) {
   GM_CHECK(std::filesystem::is_regular_file(path), kNotFound, path.string(), ": no such file");
   std::ifstream in(path, std::ios::binary);
   GM_CHECK(in.good(), kIo, path.string(), ": cannot be opened for reading");

@@ -25,11 +25,11 @@ struct WantedColumn {
   bool required = false;
 };
 
-/// Calls `row` for each row, which returns false to stop. The format follows from the extension:
+/// Calls `row` for each row. The format follows from the extension:
 /// .tsv, or .jsonl / .json. Errors: kNotFound; kInvalidArgument (unknown extension); kCorrupt with
-/// file:line for broken rows and a missing or empty required column, naming the
-/// columns that are there.
+/// file:line for broken rows, fields that are not UTF-8 and a missing or empty required column,
+/// naming the columns that are there.
 void read_table(const std::filesystem::path& path, std::span<const WantedColumn> columns,
-                const std::function<bool(const TableRow&)>& row);
+                const std::function<void(const TableRow&)>& row);
 
 }  // namespace growmerge::eval

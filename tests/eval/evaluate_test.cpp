@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/manifest.h"
@@ -12,6 +13,7 @@
 #include "eval/generate.h"
 #include "tests/eval/thread_ranks.h"
 #include "tests/eval/toy_model.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::eval {
@@ -114,6 +116,39 @@ TEST(Evaluate, OneEvaluatorServesManyModels) {
   EXPECT_TRUE(table.left_out.empty());
 }
 
+TEST(Evaluate, LimitedResultsSayHowMuchThereWas) {
+  const TemporaryDirectory dir;
+  EvalConfig config = toy_config(dir.path());  // the first 7 of each paradigm of 9
+  config.tasks[2].limit = 2;
+  const auto comm = make_single_process_communicator();
+  const Results results = evaluate(config, documents_for, toy_model(1), toy_tokenizer(),
+                                   {"toy", "", "", "", ""}, *comm, dir.path() / "out", false);
+  const auto json = nlohmann::json::parse(read_file(dir.path() / "out" / "results.json"));
+  EXPECT_EQ(json["n-samples"]["blimp"]["original"], 18);
+  EXPECT_EQ(json["n-samples"]["blimp"]["effective"], 14);
+  EXPECT_EQ(json["n-samples"]["blimp_two"]["original"], 9);
+  EXPECT_EQ(json["n-samples"]["blimp_two"]["effective"], 7);
+  EXPECT_EQ(json["n-samples"]["pairs"]["original"], 2);
+  EXPECT_EQ(json["n-samples"]["bpb_en"]["original"], 3);
+  EXPECT_EQ(json["n-samples"]["bpb_en"]["effective"], 2);
+  EXPECT_EQ(json["config"]["limit"]["blimp"], 7);
+  EXPECT_TRUE(json["config"]["limit"]["pairs"].is_null());
+  EXPECT_EQ(json["configs"]["blimp"]["preset"], "lm-eval");
+  EXPECT_EQ(json["configs"]["pairs"]["columns"]["bad"], "bad");
+  EXPECT_EQ(json["configs"]["bpb_en"]["max_characters"], 20);
+  EXPECT_EQ(results_json(read_results(dir.path() / "out")), results_json(results));
+}
+
+TEST(Evaluate, ATokenizerOfMoreTokensThanTheModelIsRefused) {
+  const TemporaryDirectory dir;
+  Model model = toy_model(1);
+  model.config.vocab_size = 98;
+  const auto comm = make_single_process_communicator();
+  EXPECT_ERROR(evaluate(toy_config(dir.path()), documents_for, model, toy_tokenizer(),
+                        {"toy", "", "", "", ""}, *comm, "", false),
+               kMismatch, "evaluating 'toy'", "99 tokens", "vocabulary 98");
+}
+
 TEST(Evaluate, AFailureOnOneRankReachesAll) {
   const TemporaryDirectory dir;
   const EvalConfig config = toy_config(dir.path());
@@ -167,8 +202,15 @@ TEST(EvalConfigTest, LoadsAndRefuses) {
 TEST(EvalConfigTest, DryRunSaysWhatIsReadAndHowItIsScored) {
   const TemporaryDirectory dir;
   EvalConfig config = toy_config(dir.path());
-  config.tasks.pop_back();
+  config.dtype = "bfloat16";
+  config.tasks[2].path = {(dir.path() / "pairs.tsv").string()};
+  config.tasks[2].context = 11;
+  config.tasks[2].prefix_each_window = true;
   const std::string text = describe_tasks(config);
+  EXPECT_NE(text.find("sum of log p; bfloat16 products"), std::string::npos) << text;
+  EXPECT_NE(text.find("prefix auto of each window, context 11, stride 5, first 20 characters"),
+            std::string::npos)
+      << text;
   EXPECT_NE(text.find("blimp: blimp, reads 2 files"), std::string::npos) << text;
   EXPECT_NE(text.find("delimiter ' ', tie right"), std::string::npos) << text;
   config.tasks[0].path = {(dir.path() / "nowhere").string()};
@@ -191,7 +233,10 @@ TEST(DrawToken, GreedyTemperatureAndNucleus) {
   // Temperature 1/2 squares the odds: 1, 9, 36, 36 of 82.
   EXPECT_EQ(draw_token(logits, 0.5, 1.0, 9.9 / 82), 1);
   EXPECT_EQ(draw_token(logits, 0.5, 1.0, 10.1 / 82), 2);
-  EXPECT_THROW((void)draw_token(std::vector<float>{0.0F, NAN}, 0.0, 1.0, 0.0), Error);
+  for (const float broken : {NAN, HUGE_VALF, -HUGE_VALF}) {
+    EXPECT_THROW((void)draw_token(std::vector<float>{0.0F, broken}, 0.0, 1.0, 0.0), Error)
+        << broken;
+  }
 }
 
 TEST(Generate, SamplesAreAFunctionOfSeedAndIndexForAnyNumberOfRanks) {

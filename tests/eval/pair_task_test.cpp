@@ -44,6 +44,8 @@ TEST(Blimp, LimitTakesTheFirstItemsOfEachParadigm) {
   GM_REQUIRE_SHARED_DATA(data);
   const PairTask task = load_blimp(data / "blimp" / "data", 3);
   EXPECT_EQ(task.items.size(), 67U * 3);
+  EXPECT_EQ(task.available.size(), 67U);
+  EXPECT_EQ(task.available.at("adjunct_island"), 1000);
   EXPECT_EQ(task.items[5].id, "anaphor_gender_agreement/2");
 }
 
@@ -95,17 +97,29 @@ TEST(MultiBlimp, QuotedFieldsMayHoldTabsQuotesAndNewlines) {
   const auto path = write(dir, "data.tsv",
                           "sen\twrong_sen\tphenomenon\tlang\thead\n"
                           "\"He said \"\"no\"\".\"\tHe \"say\" no.\tSV-P\tx\tsaid\n"
-                          "\"a\tb\nc\"\td\tSV-#\tx\tis\n"
-                          "only\ttwo\n");
+                          "\"a\tb\nc\"\td\tSV-#\tx\tis\n");
   const PairTask task = load_multiblimp(path, 2);
   ASSERT_EQ(task.items.size(), 2U);
   EXPECT_EQ(task.items[0].good, "He said \"no\".");
   EXPECT_EQ(task.items[0].bad, "He \"say\" no.");
   EXPECT_EQ(task.items[1].good, "a\tb\nc");
+  EXPECT_EQ(load_multiblimp(path, 1).items.size(), 1U);
+  EXPECT_EQ(load_multiblimp(path, 1).available.at(""), 2);
+  std::ofstream(path, std::ios::app) << "only\ttwo\n";
   EXPECT_NE(testing::error_of([&] {
               return load_multiblimp(path, std::nullopt);
             }).find("data.tsv:5: 2 fields, expected 5"),
             std::string::npos);
+}
+
+TEST(Pairs, FieldsThatAreNotUtf8AreRefusedWithTheirLine) {
+  const testing::TemporaryDirectory dir;
+  // Latin-1 in a column that is no sentence: encoding would not notice, writing results would.
+  const auto path = write(dir, "data.tsv",
+                          "sen\twrong_sen\tphenomenon\tlang\thead\n"
+                          "a\tb\tSV-P\tx\tsaid\nc\td\tSV-P\tx\tcaf\xE9\n");
+  EXPECT_ERROR(load_multiblimp(path, std::nullopt), kCorrupt, "data.tsv:3: column 'head'",
+               "not UTF-8");
 }
 
 TEST(Pairs, AnyColumnsOfJsonlAndTsv) {

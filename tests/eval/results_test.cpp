@@ -183,6 +183,14 @@ TEST(ResultsFile, HasTheHarnessLayoutAndIsRecomputedFromTheItemsAlone) {
   EXPECT_EQ(read.find("toy")->metric("acc"), written.tasks[1].metric("acc"));
   EXPECT_EQ(read.find("nothing"), nullptr);
 
+  // A figure that one of the two programs does not know is no fault, nor is one of rounding.
+  auto other = nlohmann::ordered_json::parse(read_file(dir.path() / "results.json"));
+  other["results"]["toy"].erase("acc_bytes,none");
+  other["results"]["toy"]["new_figure,none"] = 1.0;
+  other["results"]["toy"]["margin,none"] = written.tasks[1].metric("margin") * (1.0 + 1e-12);
+  std::ofstream(dir.path() / "results.json") << other.dump(2);
+  EXPECT_EQ(results_json(read_results(dir.path())), results_json(written));
+
   // A figure that its items do not give is refused.
   std::string text = read_file(dir.path() / "items" / "toy.jsonl");
   const auto at = text.find("\"correct\":true");
@@ -254,6 +262,32 @@ TEST(Compare, AFewDocumentsSeparateNothing) {
   EXPECT_EQ(rows[0].verdict(), "not separable (n = 3)");
 }
 
+TEST(Compare, OneDocumentHasNoInterval) {
+  TaskItems a = text_items("text", 8, 1.5);
+  a.texts.resize(1);
+  TaskItems b = a;
+  b.texts[0].nll *= 0.5;
+  const ComparisonTable table{"a", "b", compare_items(a, b, {.resamples = 100, .seed = 1}), {}};
+  const auto row = nlohmann::json::parse(comparison_json(table))["rows"][0];
+  EXPECT_TRUE(row["interval"].is_null());
+  EXPECT_TRUE(row["equivalence_margin"].is_null());
+  EXPECT_EQ(row["units"], 1);
+  EXPECT_EQ(row["verdict"], "not separable (n = 1)");
+}
+
+TEST(Compare, MarginsOfUnequalParadigmsAverageAsTheirIntervalDoes) {
+  TaskItems a = pair_items("blimp", true, 5, 0.0);
+  for (std::size_t i = 0; i < a.pairs.size(); ++i) {
+    a.pairs[i].paradigm = i < 100 ? "long" : "short";
+  }
+  TaskItems b = a;
+  for (PairRecord& item : b.pairs) {
+    item.log_prob[0] += item.paradigm == "long" ? 1.0 : 3.0;
+  }
+  const auto rows = compare_items(a, b, {.resamples = 400, .seed = 1});
+  EXPECT_NEAR(rows[0].margin_difference, 2.0, 1e-9);  // over items it would be 4 / 3
+}
+
 TEST(Compare, DifferentItemsOrRulesAreRefused) {
   const TaskItems a = pair_items("toy", false, 1, 0.0);
   TaskItems b = a;
@@ -262,6 +296,12 @@ TEST(Compare, DifferentItemsOrRulesAreRefused) {
               return compare_items(a, b, {});
             }).find("comparing task 'toy': tie is 'wrong' in one and 'right' in the other"),
             std::string::npos);
+  b = a;
+  b.header.dtype = "bfloat16";
+  EXPECT_EQ(compare_items(a, b, {}).size(), 3U) << "an older file names no dtype";
+  TaskItems named = a;
+  named.header.dtype = "float32";
+  EXPECT_ERROR(compare_items(named, b, {}), kMismatch, "dtype is 'float32' in one and 'bfloat16'");
   b = a;
   b.header.data_hash = "other";
   EXPECT_NE(

@@ -17,6 +17,7 @@
 #include "eval/pair_scorer.h"
 #include "tests/eval/thread_ranks.h"
 #include "tests/eval/toy_model.h"
+#include "tests/support/expect_error.h"
 
 namespace growmerge::eval {
 namespace {
@@ -50,7 +51,7 @@ double sum_from(const std::vector<double>& log_probs, std::size_t first) {
 
 PairTask random_task(std::int64_t count, std::uint64_t seed) {
   const Philox random(seed, stream_id("test/pairs"));
-  PairTask task{.name = "toy", .items = {}, .macro = false, .num_identical = 0};
+  PairTask task{.name = "toy", .items = {}, .macro = false, .num_identical = 0, .available = {}};
   std::uint64_t draw = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     PairItem item{.id = std::to_string(i),
@@ -189,6 +190,34 @@ TEST(PairScorer, ASentenceThatBeginsWithThePrefixGetsNoSecondOne) {
   const auto comm = make_single_process_communicator();
   const auto records = score(model, task, {}, 64, 100, *comm);
   EXPECT_NEAR(records[0].log_prob[0], sum_from(naive_log_probs(model, with_bos("ab")), 0), 1e-5);
+}
+
+TEST(PairScorer, FreeFirstWordsStayFreeBehindAPrefixInTheText) {
+  const Model model = toy_model(4);
+  PairTask task = random_task(4, 4);
+  task.items[0].good = "<s>ab";
+  task.items[0].bad = "ab";
+  PairRules rules;
+  rules.first_token = "free";
+  const auto comm = make_single_process_communicator();
+  const auto records = score(model, task, rules, 64, 100, *comm);
+  EXPECT_NEAR(records[0].log_prob[0], naive_log_probs(model, with_bos("ab"))[1], 1e-5);
+  EXPECT_TRUE(records[0].tie);
+  EXPECT_EQ(records[0].tokens[0], 1);
+}
+
+TEST(PairScorer, ASentenceOfWhichNoTokenIsScoredIsRefused) {
+  const Model model = toy_model(4);
+  PairTask task = random_task(4, 4);
+  const auto comm = make_single_process_communicator();
+  task.items[1].bad = "<s>";  // the prefix itself, and nothing behind it
+  EXPECT_ERROR(score(model, task, {}, 64, 100, *comm), kInvalidArgument,
+               "toy: item '1', bad sentence: none of its 1 tokens is scored");
+  task.items[1].bad = "a";
+  PairRules rules;
+  rules.first_token = "free";
+  EXPECT_ERROR(score(model, task, rules, 64, 100, *comm), kInvalidArgument,
+               "item '1', bad sentence", "use first_token: scored");
 }
 
 TEST(PairScorer, NormalisationDecidesPerTokenCharacterOrByte) {
