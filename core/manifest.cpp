@@ -196,6 +196,61 @@ Manifest from_json(const Json& json) {
   return m;
 }
 
+constexpr const char* kLockName = ".lock";
+
+std::string this_process() {
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  return concat("process ", ::getpid(), " on ", host);
+}
+
+/// Whether `path` still names the file that is open as `fd`.
+bool is_same_file(const fs::path& path, int fd) {
+  struct stat named {};
+  struct stat opened {};
+  return ::stat(path.c_str(), &named) == 0 && ::fstat(fd, &opened) == 0 &&
+         named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+}
+
+/// Makes the directory `tmp` and locks tmp/.lock; -1 where the file system has no locks. A file and
+/// not the directory itself, because NFS locks only what is open for writing.
+int lock_partial(const fs::path& tmp) {
+  const fs::path path = tmp / kLockName;
+  // Again where the owner has renamed or removed the directory between two of our calls.
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    std::error_code error;
+    fs::create_directories(tmp, error);
+    GM_CHECK(fs::is_directory(tmp), kIo, "cannot create '", tmp.string(), "': ", error.message());
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) {
+      if (errno == ENOENT) {
+        continue;
+      }
+      io_error(path, "creating", errno);
+    }
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      const bool is_taken = errno == EWOULDBLOCK;
+      char owner[320] = "";
+      const ssize_t count = is_taken ? ::pread(fd, owner, sizeof owner - 1, 0) : 0;
+      ::close(fd);
+      GM_CHECK(!is_taken, kInvalidArgument, "'", tmp.string(),
+               "' is being written by another process",
+               count > 0 ? concat(" (", owner, ")") : std::string(),
+               ": wait for it, or choose another --out");
+      return -1;
+    }
+    if (!is_same_file(path, fd)) {
+      ::close(fd);
+      continue;
+    }
+    const std::string owner = this_process();  // for the message of another one
+    (void)!::ftruncate(fd, 0);
+    (void)!::pwrite(fd, owner.data(), owner.size(), 0);
+    return fd;
+  }
+  fail(ErrorCode::kIo, "cannot lock '", path.string(), "': it is removed again and again");
+}
+
 /// "a/b/" names the same directory as "a/b".
 fs::path without_trailing_slash(fs::path path) {
   return path.has_filename() ? path : path.parent_path();
@@ -302,18 +357,18 @@ StageOutput::StageOutput(fs::path name, bool keep_partial)
   GM_CHECK(!name_.empty(), kInvalidArgument, "the output directory has no name: give --out DIR");
   GM_CHECK(!fs::exists(name_), kInvalidArgument, "output '", name_.string(),
            "' exists already: choose another --out, or remove it");
-  std::error_code error;
-  fs::create_directories(tmp_, error);
-  GM_CHECK(fs::is_directory(tmp_), kIo, "cannot create '", tmp_.string(), "': ", error.message());
-  lock_ = ::open(tmp_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  lock_ = lock_partial(tmp_);
+  if (fs::exists(name_)) {  // finished by another process since the check above
+    fs::remove_all(tmp_);
     ::close(lock_);
-    fail(ErrorCode::kInvalidArgument, "'", tmp_.string(),
-         "' is being written by another process: wait for it, or choose another --out");
+    fail(ErrorCode::kInvalidArgument, "output '", name_.string(),
+         "' was finished by another process just now");
   }
   if (!keep_partial) {
     for (const auto& entry : fs::directory_iterator(tmp_)) {
-      fs::remove_all(entry.path());
+      if (entry.path().filename() != kLockName) {
+        fs::remove_all(entry.path());
+      }
     }
   }
 }
@@ -330,6 +385,8 @@ void StageOutput::record_file(FileRecord record) {
 }
 
 void StageOutput::finish(Manifest manifest) {
+  GM_CHECK(lock_ < 0 || is_same_file(tmp_ / kLockName, lock_), kInvalidArgument, "'", tmp_.string(),
+           "' was removed or replaced while it was being written: run this stage again");
   manifest.growmerge_version = growmerge_version();
   manifest.git_hash = git_hash();
   manifest.identity = stage_identity(manifest);
@@ -364,7 +421,20 @@ void StageOutput::finish(Manifest manifest) {
   if (::rename(tmp_.c_str(), name_.c_str()) != 0) {
     io_error(name_, "renaming to", errno);
   }
+  ::unlink((name_ / kLockName).c_str());  // only now: NAME.tmp is ours until it has gone
   sync_path(fs::absolute(name_).parent_path());
+}
+
+void discard_unfinished(const fs::path& name) {
+  const fs::path tmp = without_trailing_slash(name).string() + ".tmp";
+  if (!fs::exists(tmp)) {
+    return;
+  }
+  const int lock = lock_partial(tmp);
+  fs::remove_all(tmp);
+  if (lock >= 0) {
+    ::close(lock);
+  }
 }
 
 void sync_path(const fs::path& path) {

@@ -68,9 +68,9 @@ void verify_directory(const std::filesystem::path& dir);
 /// The output directory of a stage.
 class StageOutput {
  public:
-  /// Makes NAME.tmp (keeps what is there when keep_partial) and locks it while this lives, where
-  /// the file system has locks. Errors: kInvalidArgument when NAME exists already, or when another
-  /// process is writing it.
+  /// Makes NAME.tmp (keeps what is there when keep_partial) and holds a lock on NAME.tmp/.lock
+  /// while this lives, where the file system has locks. Errors: kInvalidArgument when NAME exists
+  /// already, or when another process is writing it (named with its host).
   explicit StageOutput(std::filesystem::path name, bool keep_partial = false);
   ~StageOutput();
   StageOutput(const StageOutput&) = delete;
@@ -78,7 +78,7 @@ class StageOutput {
   /// Where to write: NAME.tmp.
   [[nodiscard]] const std::filesystem::path& dir() const { return tmp_; }
   /// Hashes the files that are not recorded yet, writes manifest.json, syncs everything, renames.
-  /// Only one rank calls it.
+  /// Only one rank calls it. Errors: kInvalidArgument when NAME.tmp was replaced meanwhile.
   void finish(Manifest manifest);
   /// A file whose hash was computed while writing.
   void record_file(FileRecord record);
@@ -89,6 +89,9 @@ class StageOutput {
   std::vector<FileRecord> recorded_;
   int lock_ = -1;
 };
+
+/// Removes NAME.tmp, if it is there. Errors: kInvalidArgument when another process is writing it.
+void discard_unfinished(const std::filesystem::path& name);
 
 /// fsync of a file or directory. Errors: kIo.
 void sync_path(const std::filesystem::path& path);

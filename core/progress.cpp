@@ -35,12 +35,16 @@ Progress::Progress(std::string title, std::int64_t total, std::string unit, bool
 Progress::~Progress() { finish(); }
 
 void Progress::update(std::int64_t done, const std::string& extra) {
+  const auto now = std::chrono::steady_clock::now();
+  if (first_done_ < 0) {
+    first_done_ = done;
+    first_update_ = now;
+  }
   done_ = done;
   extra_ = extra;
-  const auto now = std::chrono::steady_clock::now();
   const auto interval =
       terminal_ ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000);
-  if (visible_ && now - last_print_ >= interval) {
+  if (visible_ && now - last_print_ >= interval && done_ > first_done_) {
     last_print_ = now;
     print(false);
   }
@@ -54,9 +58,14 @@ void Progress::finish() {
 }
 
 void Progress::print(bool last) {
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const double rate = seconds > 0.0 ? static_cast<double>(done_) / seconds : 0.0;
+  const auto now = std::chrono::steady_clock::now();
+  const double seconds = std::chrono::duration<double>(now - start_).count();
+  // What was done before a resume is no part of the rate.
+  const bool has_rate = done_ > first_done_ && first_done_ >= 0;
+  const double counted =
+      has_rate ? std::chrono::duration<double>(now - first_update_).count() : seconds;
+  const double rate =
+      counted > 0.0 ? static_cast<double>(has_rate ? done_ - first_done_ : done_) / counted : 0.0;
   char numbers[160];
   if (total_ > 0) {
     const double left = rate > 0.0 ? static_cast<double>(total_ - done_) / rate : 0.0;

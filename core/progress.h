@@ -16,7 +16,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `extra` is shown behind rate and ETA ("loss 3.21").
+  /// `done` counts from the very beginning of the work, also after a resume: rate and ETA are those
+  /// since the first update. `extra` is shown behind them ("loss 3.21").
   void update(std::int64_t done, const std::string& extra = "");
   void finish();
 
@@ -27,10 +28,12 @@ class Progress {
   std::string extra_;
   std::int64_t total_;
   std::int64_t done_ = 0;
+  std::int64_t first_done_ = -1;
   bool visible_;
   bool terminal_ = false;
   bool finished_ = false;
   std::chrono::steady_clock::time_point start_;
+  std::chrono::steady_clock::time_point first_update_;
   std::chrono::steady_clock::time_point last_print_;
 };
 

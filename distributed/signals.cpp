@@ -33,6 +33,9 @@ StopSignals::StopSignals() {
     sigaction(SIGTERM, &action, &former_term);
     sigaction(SIGUSR1, &action, &former_usr1);
     sigaction(SIGINT, &action, &former_int);
+    if (former_int.sa_handler == SIG_IGN) {  // a shell's background job: Ctrl-C is not for us
+      sigaction(SIGINT, &former_int, nullptr);
+    }
   }
 }
 

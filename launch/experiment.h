@@ -28,7 +28,7 @@ struct RunSettings {
     v("threads", threads, "",
       "threads of each rank; 0: OMP_NUM_THREADS, else cores of the machine / ranks");
     v("timeout_s", timeout_s, "s", "a stage that takes longer is stopped; 0 never");
-    v("rerun", rerun, "", "replace finished stages whose settings or inputs have changed");
+    v("rerun", rerun, "", "replace stages, finished or not, whose settings or inputs have changed");
     v("keep_going", keep_going, "", "after a failure, still run what does not need it");
     v("mpirun", mpirun, "", "the launcher");
     v("mpirun_options", mpirun_options, "", "further options for it");

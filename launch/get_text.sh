@@ -78,22 +78,25 @@ if [ "$(id -u)" = 0 ]; then
 fi
 known() { apt-cache "${apt_options[@]}" show "$1" >/dev/null 2>&1; }
 
-# Where this machine has no package lists, or none with manual pages, private ones are fetched.
-need_lists=no
-for language in "${todo[@]}"; do
-  if [ "$language" = en ]; then known manpages; else known "manpages-$language"; fi || need_lists=yes
-done
-if [ $need_lists = yes ]; then
+fetch_lists() {  # private package lists take the place of the machine's
   say "fetching package lists"
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
   apt_options+=(-o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache")
+  private_lists=yes
   # update may end well without having fetched anything
   if ! apt-get "${apt_options[@]}" update >"$work/log" 2>&1 ||
     ! find "$work/lists" -name '*_Packages*' | grep -q . || ! known manpages; then
     tail -n 5 "$work/log" >&2
     stop 3 "package lists cannot be fetched: no network, or no Debian mirror in /etc/apt"
   fi
-fi
+}
+
+# Where this machine has no package lists, or none with manual pages, private ones are fetched.
+private_lists=no
+for language in "${todo[@]}"; do
+  if [ "$language" = en ]; then known manpages; else known "manpages-$language"; fi ||
+    [ $private_lists = yes ] || fetch_lists
+done
 
 packages=()
 for language in "${todo[@]}"; do
@@ -108,12 +111,20 @@ for language in "${todo[@]}"; do
     packages+=("manpages-$language-dev")
   fi
 done
-say "downloading ${packages[*]}"
-mkdir "$work/packages"
-(cd "$work/packages" && apt-get "${apt_options[@]}" download "${packages[@]}") >"$work/log" 2>&1 || {
-  tail -n 5 "$work/log" >&2
-  stop 3 "download failed: no network, or the Debian mirror does not answer (apt-get update may help)"
+download() {
+  rm -rf "$work/packages"
+  mkdir "$work/packages"
+  (cd "$work/packages" && apt-get "${apt_options[@]}" download "${packages[@]}") >"$work/log" 2>&1
 }
+say "downloading ${packages[*]}"
+if ! download; then
+  tail -n 5 "$work/log" >&2
+  # The machine's lists may name versions that the mirror no longer has.
+  { [ $private_lists = no ] && fetch_lists && download; } || {
+    tail -n 5 "$work/log" >&2
+    stop 3 "download failed: no network, or the Debian mirror does not answer"
+  }
+fi
 
 # --- pages to JSON lines -------------------------------------------------------------------------------------------
 # Reads rendered pages, each behind a line "\036 ID HELD_OUT", and prints "train" or "held_out", a tab, and the JSON.
@@ -182,8 +193,8 @@ cat >"$work/unseen.awk" <<'AWK'
 }
 AWK
 
-# Prints "PATH ID train|held_out" for the pages below $1 (PATH counts from there), sorted by id. Links and alias pages are left out: the first are no
-# plain files, the second come out shorter than 500 characters.
+# Prints "PATH ID train|held_out" for the pages below $1 (PATH counts from there), sorted by id. Links and alias pages
+# are left out: the first are no plain files, the second come out shorter than 500 characters.
 list_pages() {
   (cd "$1" && find . -path './usr/share/man/*' -type f -name '*.gz') | LC_ALL=C awk -v language="$2" -v percent="$percent" '
     BEGIN { for (i = 1; i < 256; ++i) code[sprintf("%c", i)] = i }

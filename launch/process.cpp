@@ -85,15 +85,31 @@ RankEnvironment rank_environment() {
   } else if (!environment("PMIX_RANK").empty() || !environment("PMI_RANK").empty()) {
     out.under_launcher = true;
     out.launcher = environment("SLURM_STEP_ID").empty() ? "mpirun" : "srun";
-    out.size = environment_number("PMI_SIZE", environment_number("SLURM_NTASKS", 1));
+    out.size = environment_number(
+        "PMI_SIZE",
+        environment_number("SLURM_STEP_NUM_TASKS", environment_number("SLURM_NTASKS", 0)));
     out.rank = environment_number("PMIX_RANK", environment_number("PMI_RANK", 0));
   }
   return out;
 }
 
+void require_one_process() {
+  // `srun --pty` gives its shell to the first task alone.
+  GM_CHECK(
+      environment_number("SLURM_STEP_NUM_TASKS", 1) == 1 || !environment("SLURM_PTY_PORT").empty(),
+      kDistributed, "srun started ", environment("SLURM_STEP_NUM_TASKS"),
+      " processes that do not know of each other and would write the same files: start them "
+      "with srun --mpi=pmix, or with mpirun");
+}
+
 fs::path executable_path() {
-  // Once: after a rebuild the link names a deleted file, and a run must not change its program.
-  static const fs::path path = fs::read_symlink("/proc/self/exe");
+  // Once: after a rebuild the link names a deleted file.
+  static const fs::path path = [] {
+    fs::path found = fs::read_symlink("/proc/self/exe");
+    GM_CHECK(!found.string().ends_with(" (deleted)"), kNotFound, "the running program, '",
+             found.string(), "', was replaced since it started: start it again");
+    return found;
+  }();
   return path;
 }
 
@@ -114,10 +130,7 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
   try {
     (void)open_cuda_backend("");
     if (!place.under_launcher) {
-      GM_CHECK(environment_number("SLURM_STEP_NUM_TASKS", 1) == 1, kDistributed, "srun started ",
-               environment("SLURM_STEP_NUM_TASKS"),
-               " processes that do not know of each other and would write the same files: start "
-               "them with srun --mpi=pmix, or with mpirun");
+      require_one_process();
       const auto comm = make_single_process_communicator();
       set_threads(*comm);
       return work(*comm);
@@ -125,8 +138,8 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
     const distributed::StopSignals signals;
     const auto world = distributed::make_mpi_world(argc, argv);
     configure_log({.level = log_level(), .rank = world->rank(), .world_size = world->size()});
-    GM_CHECK(world->size() == place.size, kDistributed, place.launcher, " started ", place.size,
-             " ranks, but MPI sees ", world->size(),
+    GM_CHECK(place.size == 0 || world->size() == place.size, kDistributed, place.launcher,
+             " started ", place.size, " ranks, but MPI sees ", world->size(),
              ": is this launcher of the MPI that growmerge was built with? (srun: --mpi=pmix)");
     set_threads(*world);
     return distributed::run_rank(*world, [&] {

@@ -12,11 +12,15 @@ namespace growmerge::launch {
 
 struct RankEnvironment {
   bool under_launcher = false;  // mpirun, or srun with a process manager
-  int size = 1;
+  int size = 1;                 // 0: the launcher does not say
   int rank = 0;
   std::string launcher;  // "mpirun", "srun"
 };
 [[nodiscard]] RankEnvironment rank_environment();
+
+/// For a process without a launcher. Errors: kDistributed when srun started several that know
+/// nothing of each other (no --mpi=pmix).
+void require_one_process();
 
 /// The executable itself, to start stages with.
 [[nodiscard]] std::filesystem::path executable_path();

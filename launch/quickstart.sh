@@ -32,7 +32,8 @@ if [ ! -f build/release/build.ninja ]; then
 fi
 if [ -t 1 ]; then
   cmake --build --preset release
-elif ! cmake --build --preset release >build/release/build.log 2>&1; then
+elif echo "quickstart: building (some minutes the first time; progress in build/release/build.log)" >&2 &&
+  ! cmake --build --preset release >build/release/build.log 2>&1; then
   grep -A20 -m1 '^FAILED' build/release/build.log >&2 || tail -n 20 build/release/build.log >&2
   echo "quickstart: the build failed; all of it stands in build/release/build.log" >&2
   exit 1

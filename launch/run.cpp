@@ -72,6 +72,7 @@ class Runner {
 
   int run() {
     const SignalCounter counter;
+    (void)executable_path();  // before a rebuild can replace it
     fs::create_directories(experiment_.out);
     if (std::any_of(experiment_.stages.begin(), experiment_.stages.end(),
                     [](const ExperimentStage& stage) { return stage.ranks > 1; })) {
@@ -85,7 +86,7 @@ class Runner {
           std::any_of(stage.needs.begin(), stage.needs.end(),
                       [&](const std::string& need) { return failed.count(need) != 0; });
       const StageResult result =
-          blocked ? StageResult{stage.name, Outcome::kBlocked} : run_stage_process(stage);
+          blocked ? StageResult{stage.name, Outcome::kBlocked} : run_or_refuse(stage);
       results_.push_back(result);
       if (result.outcome == Outcome::kStopped) {
         summarise();
@@ -103,6 +104,22 @@ class Runner {
   }
 
  private:
+  /// A stage that cannot even be started has failed like any other.
+  StageResult run_or_refuse(const ExperimentStage& stage) {
+    const auto failed = [&](const char* what, ErrorCode code) {
+      log_error(what);
+      failure_code_ = exit_code(code);
+      return StageResult{stage.name, Outcome::kFailed};
+    };
+    try {
+      return run_stage_process(stage);
+    } catch (const Error& e) {
+      return failed(e.what(), e.code());
+    } catch (const fs::filesystem_error& e) {
+      return failed(e.what(), ErrorCode::kIo);
+    }
+  }
+
   StageResult run_stage_process(const ExperimentStage& stage) {
     StageResult result{stage.name};
     const Clock::time_point start = Clock::now();
@@ -121,7 +138,7 @@ class Runner {
     write_file_atomically(config, node_to_yaml(stage.config));
     const std::uint64_t log_start = fs::exists(log) ? fs::file_size(log) : 0;
     Child child(arguments(stage, config), environment(stage), log);
-    const bool stopped = watch(child, plan.saves_on_signal, log, log_start);
+    const bool stopped = watch(child, stage, plan.saves_on_signal, log, log_start);
     result.seconds = seconds_since(start);
     // mpirun's own code says little: what happened stands on the disk.
     const auto finished = read_manifest(stage.dir);
@@ -139,6 +156,11 @@ class Runner {
     if (!finished) {
       GM_CHECK(!fs::exists(stage.dir), kInvalidArgument, "stage '", stage.name, "': '",
                stage.dir.string(), "' is there, but has no manifest.json: remove it");
+      const auto begun = unfinished_identity(stage.dir);
+      if (experiment_.settings.rerun && begun && *begun != planned.identity) {
+        log_info(heading_ + ": settings or inputs have changed, what is unfinished is dropped");
+        discard_unfinished(stage.dir);
+      }
       return false;
     }
     const std::string change = describe_change(*finished, planned);
@@ -150,8 +172,8 @@ class Runner {
              "remove it to make it again, choose another --out, or --set run.rerun=true to have "
              "such directories replaced");
     log_info(heading_ + ": settings or inputs have changed, running it again\n" + change);
+    discard_unfinished(stage.dir);
     fs::remove_all(stage.dir);
-    fs::remove_all(stage.dir.string() + ".tmp");
     return false;
   }
 
@@ -191,7 +213,8 @@ class Runner {
   }
 
   /// Waits, shows the latest line, passes signals on. True when we were asked to stop.
-  bool watch(Child& child, bool saves_on_signal, const fs::path& log, std::uint64_t log_start) {
+  bool watch(Child& child, const ExperimentStage& stage, bool saves_on_signal, const fs::path& log,
+             std::uint64_t log_start) {
     const Clock::time_point start = Clock::now();
     Clock::time_point shown = start;
     std::optional<Clock::time_point> asked;
@@ -208,7 +231,12 @@ class Runner {
       if (signals_received > passed_on) {
         passed_on = signals_received;
         // A stage that can save does so on SIGUSR1, and mpirun passes it on without a clock.
-        child.signal(passed_on == 1 && saves_on_signal ? SIGUSR1 : SIGTERM);
+        // The second time a lone process, which takes SIGTERM as the same wish, is killed; mpirun
+        // does that itself to its ranks.
+        child.signal(!saves_on_signal  ? SIGTERM
+                     : passed_on == 1  ? SIGUSR1
+                     : stage.ranks > 1 ? SIGTERM
+                                       : SIGKILL);
         asked = Clock::now();
         log_info(heading_ + (passed_on == 1 && saves_on_signal
                                  ? ": stopping; it writes a checkpoint first (again to end at once)"
@@ -350,6 +378,7 @@ int run_experiment(const CommandLine& line) {
            "'run' starts mpirun for each stage itself and must not run under ",
            environment.launcher, ": start it as\n  growmerge run --config ", path,
            line.out.empty() ? "" : " --out " + line.out);
+  require_one_process();
   const Experiment experiment = load_experiment(path, line.overrides, line.out);
   if (line.print_config) {
     for (const ExperimentStage& stage : experiment.stages) {

@@ -5,7 +5,8 @@
 #   launch/setup.sh            what building and running needs
 #   launch/setup.sh --peers    also the independent implementations that tests and benchmarks compare with, and Slurm
 #
-# TORCH_DIR=/path/to/libtorch uses another LibTorch (a folder with include/ and lib/) and installs none.
+# TORCH_DIR=/path/to/libtorch uses another LibTorch (a folder with include/ and lib/); only the peers then need a wheel.
+# GROWMERGE_NO_APT=1 installs no Debian packages (for clusters whose modules provide them).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,12 +21,13 @@ done
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 # --- Debian packages -----------------------------------------------------------------------------------------------
-packages=(g++ cmake ninja-build ccache lld pkg-config git ca-certificates python3 python3-venv
+packages=(g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libxxhash-dev libutf8proc-dev libyaml-cpp-dev
-  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev libgtest-dev
-  mandoc bsdextrautils hdf5-tools procps)
+  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev libgtest-dev)
+# Faster builds (ccache, lld), real text for the quickstart (mandoc) and tools that a few tests and people use.
+optional=(ccache lld mandoc bsdextrautils hdf5-tools procps)
 if [ "$peers" = yes ]; then
-  packages+=(slurm-wlm munge iproute2)
+  optional+=(slurm-wlm munge iproute2)  # the tests that need them say so and are skipped
 fi
 
 provided() {  # programs that may have come from elsewhere than Debian
@@ -38,31 +40,39 @@ provided() {  # programs that may have come from elsewhere than Debian
 }
 
 missing=()
+needed=()  # those of the missing that nothing works without
 if command -v dpkg-query >/dev/null; then
   installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p')
-  for package in "${packages[@]}"; do
+  for package in "${packages[@]}" "${optional[@]}"; do
     if ! grep -qx "$package" <<<"$installed" && ! provided "$package"; then
       missing+=("$package")
+      [[ " ${optional[*]} " == *" $package "* ]] || needed+=("$package")
     fi
   done
 else
   say "this is not Debian or a relative of it: install these by your own means, then run again with GROWMERGE_NO_APT=1:"
   say "  ${packages[*]}"
+  say "useful as well: ${optional[*]}"
   [ -n "${GROWMERGE_NO_APT:-}" ] || exit 1
 fi
 
-if [ ${#missing[@]} -gt 0 ] && [ -n "${GROWMERGE_NO_APT:-}" ]; then
-  say "GROWMERGE_NO_APT is set: not installing ${missing[*]}"
-elif [ ${#missing[@]} -gt 0 ]; then
-  as_root=()
+give_up() {  # give_up MESSAGE: ends set-up, unless all that is missing only adds comfort
+  say "$1"
+  if [ ${#needed[@]} -gt 0 ]; then
+    say "needed: ${needed[*]}"
+    exit 1
+  fi
+  say "going on without: ${missing[*]}"
+}
+
+install_packages() {
+  local as_root=() attempt
   if [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; then
       as_root=(sudo env DEBIAN_FRONTEND=noninteractive)
     else
-      say "these Debian packages are missing, and this user is neither root nor may use sudo:"
-      say "  ${missing[*]}"
-      say "ask an administrator for: apt-get install ${missing[*]}"
-      exit 1
+      give_up "this user is neither root nor may use sudo; ask an administrator for: apt-get install ${missing[*]}"
+      return
     fi
   fi
   say "installing ${#missing[@]} Debian packages: ${missing[*]}"
@@ -70,30 +80,36 @@ elif [ ${#missing[@]} -gt 0 ]; then
   for attempt in 1 2 3; do
     "${as_root[@]}" apt-get update -qq || say "apt-get update failed; going on with the lists that are here"
     if "${as_root[@]}" apt-get install -y -qq -o DPkg::Lock::Timeout=120 --no-install-recommends "${missing[@]}" >/dev/null; then
-      break
+      return
     fi
-    [ "$attempt" != 3 ] || { say "apt-get could not install them, it says above why (no network? an interrupted dpkg?)"; exit 1; }
-    sleep 5
+    if dpkg --audit 2>/dev/null | grep -q .; then
+      give_up "dpkg was interrupted earlier: run 'dpkg --configure -a' as root, then this again"
+      return
+    fi
+    [ "$attempt" = 3 ] || sleep 5
   done
+  give_up "apt-get could not install the packages, it says above why (no network?)"
+}
+
+if [ ${#missing[@]} -gt 0 ] && [ -n "${GROWMERGE_NO_APT:-}" ]; then
+  say "GROWMERGE_NO_APT is set: not installing ${missing[*]}"
+elif [ ${#missing[@]} -gt 0 ]; then
+  install_packages
 fi
 
 # --- LibTorch and peers in .venv ---------------------------------------------------------------------------------------
-install_set() {  # install_set NAME [--with-dependencies] FILE...: installs the pinned files, once per content and Python
-  local name=$1 stamp sum dependencies=--no-deps
+install_set() {  # install_set NAME FILE...: installs the pinned files without dependencies, once per content and Python
+  local name=$1 stamp sum
   shift
-  if [ "$1" = --with-dependencies ]; then
-    dependencies=""
-    shift
-  fi
   stamp=.venv/.installed-$name
-  sum=$({ .venv/bin/python --version && echo "$dependencies" && cat "$@"; } | sha256sum | cut -d' ' -f1)
+  sum=$({ .venv/bin/python --version && cat "$@"; } | sha256sum | cut -d' ' -f1)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
     return
   fi
   say "installing $name into .venv"
   local arguments=()
   for file in "$@"; do arguments+=(-r "$file"); done
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $dependencies "${arguments[@]}"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${arguments[@]}"
   echo "$sum" >"$stamp"
 }
 
@@ -104,6 +120,7 @@ if [ -z "${TORCH_DIR:-}" ] || [ "$peers" = yes ]; then
   fi
 fi
 if [ -z "${TORCH_DIR:-}" ] || [ "$peers" = yes ]; then
+  torch_python=
   libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
   if grep -q 'libcudart\.so\.13' <<<"$libraries" && grep -q 'libcudnn\.so\.9' <<<"$libraries"; then
     torch_files=(launch/requirements-torch-toolkit.txt)
@@ -112,11 +129,12 @@ if [ -z "${TORCH_DIR:-}" ] || [ "$peers" = yes ]; then
     fi
   else
     torch_files=(launch/requirements-torch-cpu.txt)
-    if [ "$peers" = yes ]; then # importing torch in Python takes all the libraries that its wheel names
-      torch_files=(--with-dependencies "${torch_files[@]}")
-    fi
+    torch_python=launch/requirements-torch-python.txt
   fi
   install_set torch "${torch_files[@]}"
+  if [ "$peers" = yes ] && [ -n "$torch_python" ]; then
+    install_set torch-python "$torch_python"
+  fi
 fi
 if [ "$peers" = yes ]; then
   install_set peers launch/requirements-peers.txt

@@ -14,6 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kBegunName = ".begun";
+
 std::string identity_of(const StageInput& input) {
   if (!input.list_files || read_manifest(input.path)) {
     return path_identity(input.path);
@@ -65,6 +67,10 @@ std::vector<std::string> split_lines(const std::string& text) {
 /// What a finished stage adds to the record beside its own figures.
 void print_up_to_date(const std::string& out) {
   log_info("'" + out + "' is up to date, nothing to do");
+}
+
+fs::path partial_dir(const fs::path& out) {
+  return out.has_filename() ? out.string() + ".tmp" : out.parent_path().string() + ".tmp";
 }
 
 }  // namespace
@@ -211,6 +217,11 @@ std::string dry_run_text(const Command& command, const YamlNode& config, const s
   return text;
 }
 
+std::optional<std::string> unfinished_identity(const fs::path& out) {
+  const fs::path mark = partial_dir(out) / kBegunName;
+  return fs::exists(mark) ? std::optional(read_file(mark)) : std::nullopt;
+}
+
 int run_stage(const Command& command, const CommandLine& line, const YamlNode& config,
               Communicator& comm) {
   StagePlan plan;
@@ -240,19 +251,22 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
   run_agreed(comm, [&] {
     if (comm.is_root()) {
       output.emplace(out, plan.resumable);
+      // What was begun here first, for unfinished_identity(); a stage may go on with settings that
+      // do not matter to it changed.
+      if (!unfinished_identity(out)) {
+        write_file_atomically(output->dir() / kBegunName, manifest.identity);
+      }
       write_file_atomically(output->dir() / "config.yaml", plan.config);
     }
   });
   manifest.world_size = comm.size();
   StageRun run{
-      .comm = comm,
-      .dir = out.has_filename() ? out.string() + ".tmp" : out.parent_path().string() + ".tmp",
-      .manifest = manifest,
-      .show_progress = comm.is_root()};
+      .comm = comm, .dir = partial_dir(out), .manifest = manifest, .show_progress = comm.is_root()};
   command.stage.work(config, run);
   comm.barrier();
   run_agreed(comm, [&] {
     if (comm.is_root()) {
+      fs::remove(output->dir() / kBegunName);
       output->finish(run.manifest);
     }
   });

@@ -17,6 +17,9 @@ namespace growmerge::launch {
 /// What differs between a finished stage and what it would be now, a line each; empty when nothing.
 [[nodiscard]] std::string describe_change(const Manifest& finished, const Manifest& planned);
 
+/// Identity of the stage that was begun in OUT.tmp; nothing where none was.
+[[nodiscard]] std::optional<std::string> unfinished_identity(const std::filesystem::path& out);
+
 /// Runs the command as a stage into `line.out`. A finished directory of the same identity is left
 /// as it is (exit code 0). Collective. Errors: those of the stage; kInvalidArgument when the
 /// directory exists with another identity, naming what changed.

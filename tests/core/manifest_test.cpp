@@ -1,6 +1,7 @@
 #include "core/manifest.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -109,9 +110,33 @@ TEST(StageOutput, IsRefusedWhileAnotherWritesIt) {
   const fs::path name = dir.path() / "out";
   StageOutput first(name);
   write_text(first.dir() / "half.txt", "x");
-  EXPECT_ERROR(StageOutput(name), kInvalidArgument, "out.tmp", "another process");
+  EXPECT_ERROR(StageOutput(name), kInvalidArgument, "out.tmp", "another process",
+               std::to_string(getpid()));
+  EXPECT_ERROR(discard_unfinished(name), kInvalidArgument, "another process");
   EXPECT_ERROR(StageOutput(name, true), kInvalidArgument, "another process");
   EXPECT_TRUE(fs::exists(first.dir() / "half.txt"));
+}
+
+TEST(StageOutput, IsNotPublishedWhenItsDirectoryWasReplaced) {
+  const TemporaryDirectory dir;
+  const fs::path name = dir.path() / "out";
+  StageOutput first(name);
+  fs::remove_all(first.dir());
+  const StageOutput second(name);
+  write_text(second.dir() / "half.txt", "x");
+  EXPECT_ERROR(first.finish(example()), kInvalidArgument, "replaced");
+  EXPECT_FALSE(fs::exists(name));
+}
+
+TEST(StageOutput, LeavesNoLockBehindAndWhatIsUnfinishedCanBeDiscarded) {
+  const TemporaryDirectory dir;
+  const fs::path name = dir.path() / "out";
+  StageOutput(name).finish(example());
+  EXPECT_FALSE(fs::exists(name / ".lock"));
+  const fs::path other = dir.path() / "other";
+  { const StageOutput unfinished(other); }
+  discard_unfinished(other);
+  EXPECT_FALSE(fs::exists(other.string() + ".tmp"));
 }
 
 TEST(StageOutput, ARecordThatDoesNotFitIsOurBug) {

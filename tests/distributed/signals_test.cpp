@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 namespace growmerge::distributed {
 namespace {
@@ -24,6 +25,37 @@ TEST(StopSignals, AreRememberedAndHandlersRestored) {
   sigaction(SIGTERM, nullptr, &after);
   EXPECT_EQ(before.sa_handler, after.sa_handler);
   StopSignals::clear();
+}
+
+TEST(StopSignals, CtrlCAsksOnceAndEndsTheSecondTime) {
+  EXPECT_EXIT(
+      {
+        struct sigaction usual = {};
+        usual.sa_handler = SIG_DFL;
+        sigaction(SIGINT, &usual, nullptr);
+        const StopSignals signals;
+        raise(SIGINT);
+        if (StopSignals::requested() != SIGINT) {
+          _exit(1);
+        }
+        raise(SIGINT);
+        _exit(2);
+      },
+      ::testing::KilledBySignal(SIGINT), "");
+}
+
+TEST(StopSignals, AnIgnoredCtrlCStaysIgnored) {
+  struct sigaction ignored = {};
+  struct sigaction before;
+  ignored.sa_handler = SIG_IGN;
+  sigaction(SIGINT, &ignored, &before);
+  StopSignals::clear();
+  {
+    const StopSignals signals;
+    raise(SIGINT);
+    EXPECT_EQ(StopSignals::requested(), 0);
+  }
+  sigaction(SIGINT, &before, nullptr);
 }
 
 }  // namespace

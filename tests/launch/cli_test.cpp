@@ -106,6 +106,27 @@ TEST(CommandLine, RunRefusesToRunUnderMpirun) {
   EXPECT_TRUE(ran.says("growmerge run --config e.yaml")) << ran.output;
 }
 
+TEST(CommandLine, ProcessesThatSrunDidNotConnectAreRefused) {
+  const std::string four = "env -u OMPI_COMM_WORLD_SIZE -u PMIX_RANK SLURM_STEP_NUM_TASKS=4";
+  for (const char* words : {"artificial --out never", "run --config e.yaml --out never"}) {
+    const Ran ran = growmerge(words, four);
+    EXPECT_EQ(ran.code, 5) << ran.output;
+    EXPECT_TRUE(ran.says("started 4 processes") && ran.says("--mpi=pmix")) << ran.output;
+  }
+  // A shell of `srun --pty` is one process, whatever its allocation.
+  const Ran shell = growmerge("artificial --dry-run --out never", four + " SLURM_PTY_PORT=1");
+  EXPECT_EQ(shell.code, 0) << shell.output;
+}
+
+TEST(CommandLine, AnOutputThatCannotBeWrittenIsNoBug) {
+  for (const char* command : {"artificial", "run --config configs/experiments/artificial.yaml"}) {
+    const Ran ran = growmerge(std::string(command) + " --out /proc/nowhere/x",
+                              "cd " + source_dir().string() + " &&");
+    EXPECT_EQ(ran.code, 6) << ran.output;
+    EXPECT_TRUE(ran.says("/proc/nowhere")) << ran.output;
+  }
+}
+
 TEST(CommandLine, TheConfigPageIsUpToDate) {
   EXPECT_EQ(read_text(source_dir() / "docs" / "config.md"), config_docs_text())
       << "write it again: build/dev/bin/growmerge --config-docs > docs/config.md";

@@ -127,6 +127,7 @@ TEST_F(MicroExperiment, ChangedSettingsAreNamedAndRerunReplaces) {
   EXPECT_EQ(refused.code, 2);
   EXPECT_TRUE(refused.says("config + count: 1")) << refused.output;
   EXPECT_TRUE(refused.says("run.rerun=true"));
+  EXPECT_TRUE(refused.says("FAILED") && refused.says("stages finished")) << refused.output;
   const Ran replaced = again("--set stages.samples.config.count=1 --set run.rerun=true");
   EXPECT_EQ(replaced.code, 0) << replaced.output;
   EXPECT_NE(replaced.output.find("samples"), std::string::npos);
@@ -305,6 +306,10 @@ TEST_F(MicroExperiment, AStoppedRunLeavesACheckpointAndGoesOn) {
   Child child({testing::binary(), "run", "--config", config, "--out", long_out}, {},
               dir_->path() / "stop.log");
   ASSERT_TRUE(wait_for_step(long_out + "/long.tmp", 60.0));
+  const Ran beside =
+      growmerge("train --config " + long_out + "/long.yaml --out " + long_out + "/long");
+  EXPECT_EQ(beside.code, 2) << beside.output;
+  EXPECT_TRUE(beside.says("is being written by another process (process ")) << beside.output;
   child.signal(SIGTERM);
   const auto start = std::chrono::steady_clock::now();
   while (!child.poll() && std::chrono::steady_clock::now() - start < std::chrono::seconds(60)) {
@@ -316,6 +321,16 @@ TEST_F(MicroExperiment, AStoppedRunLeavesACheckpointAndGoesOn) {
   const Ran resumed =
       growmerge("train --config " + long_out + "/long.yaml --dry-run --out " + long_out + "/long");
   EXPECT_TRUE(resumed.says("would be resumed")) << resumed.output;
+
+  const std::string other =
+      "run --config " + config + " --out " + long_out +
+      " --set stages.long.config.seed=9 --set stages.long.config.budget.steps=2";
+  const Ran refused = growmerge(other);
+  EXPECT_NE(refused.code, 0) << refused.output;
+  EXPECT_TRUE(fs::exists(long_out + "/long.tmp"));
+  const Ran replaced = growmerge(other + " --set run.rerun=true");
+  EXPECT_EQ(replaced.code, 0) << replaced.output;
+  EXPECT_TRUE(replaced.says("what is unfinished is dropped")) << replaced.output;
 }
 
 TEST_F(MicroExperiment, ADeadRankFailsTheStageAndIsExplained) {
