@@ -40,16 +40,6 @@ struct Buffers {
   bool decayed = false;
 };
 
-void check_config(const AdamWConfig& config) {
-  for (const auto& [key, beta] : {std::pair{"beta1", config.beta1}, {"beta2", config.beta2}}) {
-    GM_CHECK(beta >= 0.0 && beta < 1.0, kInvalidArgument, "adamw: ", key,
-             " must be in [0, 1), got ", beta);
-  }
-  GM_CHECK(config.eps > 0.0, kInvalidArgument, "adamw: eps must be positive, got ", config.eps);
-  GM_CHECK(config.weight_decay >= 0.0, kInvalidArgument,
-           "adamw: weight_decay must not be negative, got ", config.weight_decay);
-}
-
 void check_buffer(const std::string& name, const char* role, const at::Tensor& tensor,
                   const at::Tensor& param) {
   GM_CHECK(tensor.sizes() == param.sizes(), kMismatch, "adamw: ", role, " of '", name,
@@ -101,6 +91,16 @@ void step_piece(const Buffers& b, const Piece& piece, const adamw::Factors& fact
 
 }  // namespace
 
+void AdamWConfig::validate() const {
+  for (const auto& [key, beta] : {std::pair{"beta1", beta1}, {"beta2", beta2}}) {
+    GM_CHECK(beta >= 0.0 && beta < 1.0, kInvalidArgument, "adamw: ", key,
+             " must be in [0, 1), got ", beta);
+  }
+  GM_CHECK(eps > 0.0, kInvalidArgument, "adamw: eps must be positive, got ", eps);
+  GM_CHECK(weight_decay >= 0.0, kInvalidArgument, "adamw: weight_decay must not be negative, got ",
+           weight_decay);
+}
+
 AdamWState make_adamw_state(const ParamMap& params) {
   AdamWState state;
   for (const auto& [name, tensor] : params) {
@@ -117,7 +117,7 @@ AdamWState make_adamw_state(const ParamMap& params) {
 
 void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& state, double lr,
                  double grad_scale, const AdamWConfig& config, const ParamMap& compute) {
-  check_config(config);
+  config.validate();
   std::vector<Buffers> tensors;
   for (const auto& [name, param] : params) {
     tensors.push_back(buffers_of(name, param, grads, state, compute));

@@ -28,6 +28,8 @@ struct AdamWConfig {
     v("weight_decay", weight_decay, "1/step/lr", "decoupled weight decay");
     v("decay_all", decay_all, "", "decay vectors (norm gains) too, not matrices alone");
   }
+  /// Errors: kInvalidArgument naming the key.
+  void validate() const;
 };
 
 struct AdamWState {

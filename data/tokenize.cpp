@@ -1,11 +1,12 @@
 #include "data/tokenize.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "core/communicator.h"
@@ -214,9 +215,12 @@ int num_threads(int asked, const Communicator& comm) {
   if (asked > 0) {
     return asked;
   }
-  // hardware_concurrency() counts the cores this process may use; ranks that are not bound to cores
-  // of their own share them.
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / comm.local_size());
+  // The cores this process may use (std::thread::hardware_concurrency() counts all there are with
+  // some C libraries); ranks that are not bound to cores of their own share them.
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  const int count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+  return std::max(1, count / comm.local_size());
 }
 
 void encode_own_chunks(ChunkReader& reader, const DocumentEncoder& encoder,

@@ -9,8 +9,9 @@
 namespace growmerge::distributed {
 namespace {
 
-/// The lines up to `last_step`, or nothing to change.
-void cut_behind(const std::filesystem::path& path, std::int64_t last_step) {
+/// Keeps the lines up to `last_step`, without those of that step that hold `written_again`.
+void cut_behind(const std::filesystem::path& path, std::int64_t last_step,
+                const std::string& written_again) {
   const std::string text = read_file(path);
   std::string kept;
   std::size_t line_number = 1;
@@ -24,7 +25,10 @@ void cut_behind(const std::filesystem::path& path, std::int64_t last_step) {
     GM_CHECK(json.is_object() && json.contains("step") && json["step"].is_number_integer(),
              kCorrupt, path.string(), ":", line_number,
              ": expected a JSON object with a whole number \"step\"; move the file away to go on");
-    if (json["step"].get<std::int64_t>() <= last_step) {
+    const auto step = json["step"].get<std::int64_t>();
+    const bool comes_again =
+        step == last_step && !written_again.empty() && json.contains(written_again);
+    if (step <= last_step && !comes_again) {
       kept += line + "\n";
     }
     begin = end + 1;
@@ -36,10 +40,11 @@ void cut_behind(const std::filesystem::path& path, std::int64_t last_step) {
 
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& dir, std::int64_t start_step)
+MetricsLog::MetricsLog(const std::filesystem::path& dir, std::int64_t start_step,
+                       const std::string& written_again)
     : path_(dir / "metrics.jsonl") {
   if (std::filesystem::exists(path_)) {
-    cut_behind(path_, start_step);
+    cut_behind(path_, start_step, written_again);
   }
   file_.open(path_, std::ios::app);
   GM_CHECK(file_.good(), kIo, "opening ", path_.string(), " to append failed");

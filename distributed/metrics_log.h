@@ -17,9 +17,11 @@ namespace growmerge::distributed {
 
 class MetricsLog {
  public:
-  /// Goes on behind `start_step`: later lines of an earlier run are dropped. Errors: kIo, kCorrupt
-  /// (a line that is no JSON object; the last one may be cut short, and is dropped).
-  MetricsLog(const std::filesystem::path& dir, std::int64_t start_step);
+  /// Goes on behind `start_step`: later lines of an earlier run are dropped, and those of
+  /// start_step that hold the number `written_again` (none where it is empty). Errors: kIo,
+  /// kCorrupt (a line that is no JSON object; the last one may be cut short, and is dropped).
+  MetricsLog(const std::filesystem::path& dir, std::int64_t start_step,
+             const std::string& written_again = "");
 
   /// Values that are not finite are written as null. Errors: kIo.
   void write(std::int64_t step, const std::map<std::string, double>& values);

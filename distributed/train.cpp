@@ -111,6 +111,12 @@ class Trainer {
              " tokens, the model has positions for ", model_.config.max_position_embeddings,
              " (max_position_embeddings); lower row_tokens, or raise that number in config.json if "
              "the model is to learn longer contexts");
+    GM_CHECK(
+        held_out_ == nullptr || held_out_->row_tokens() <= model_.config.max_position_embeddings,
+        kInvalidArgument, "held-out data: rows of ",
+        held_out_ == nullptr ? 0 : held_out_->row_tokens(), " tokens, the model has positions for ",
+        model_.config.max_position_embeddings,
+        " (max_position_embeddings); lower held_out.row_tokens");
     const std::int64_t needed = plan_.steps * config_.batch_rows;
     GM_CHECK(source_.num_rows() < 0 || source_.num_rows() >= needed, kInvalidArgument,
              "training data: ", plan_.steps, " steps of ", config_.batch_rows, " rows need ",
@@ -154,8 +160,11 @@ class Trainer {
         const TrainingState saved = read_training_state(found);
         check_same_run(saved, found);
         state_ = saved;
-        if (comm_.is_root() && !is_finished(saved)) {
-          load_training_checkpoint(found, model_.params, optimizer_);
+        if (comm_.is_root()) {
+          set_aside_later(run_.work_dir, saved.step);
+          if (!is_finished(saved)) {
+            load_training_checkpoint(found, model_.params, optimizer_);
+          }
         }
       });
       optimizer_.step = state_.step;
@@ -195,7 +204,11 @@ class Trainer {
   void open_metrics() {
     run_agreed(comm_, [&] {
       if (comm_.is_root()) {
-        metrics_ = std::make_unique<MetricsLog>(run_.work_dir, state_.step);
+        // The checkpoint may be older than a held-out loss of its own step, which is then measured
+        // again.
+        const bool again = held_out_ != nullptr && eval_due(state_.step);
+        metrics_ =
+            std::make_unique<MetricsLog>(run_.work_dir, state_.step, again ? "held_out_loss" : "");
       }
     });
   }
@@ -426,7 +439,7 @@ class Trainer {
   void finish() {
     metrics_.reset();
     run_agreed(comm_, [&] {
-      if (comm_.is_root() && fs::path(found_) != run_.work_dir) {
+      if (comm_.is_root()) {
         publish_checkpoint(
             run_.work_dir, found_,
             {.keep_moments = config_.save_trainer_state, .keep_steps = config_.keep_checkpoints});
@@ -464,6 +477,20 @@ TrainResult train(const TrainConfig& config, Model model, BatchSource& source,
                   std::span<StepObserver* const> observers, const TrainRun& run) {
   const StopSignals signals;
   return Trainer(config, std::move(model), source, held_out, comm, observers, run).run();
+}
+
+std::int64_t checkpoint_bytes(const TrainConfig& config, const ModelConfig& model,
+                              std::int64_t num_steps) {
+  const at::ScalarType master = master_dtype(config);
+  const at::ScalarType saved = parse_dtype(config.save_dtype, "save_dtype");
+  const auto width = static_cast<std::int64_t>(c10::elementSize(master));
+  // The model, two moments, and the masters where the model is rounded.
+  const std::int64_t bytes = static_cast<std::int64_t>(c10::elementSize(saved)) + 2 * width +
+                             (saved == master ? 0 : width);
+  const std::int64_t every = config.checkpoint_every;
+  const std::int64_t written = every > 0 ? (num_steps + every - 1) / every : 1;
+  // One more than is kept, because the oldest goes when the new one is whole.
+  return num_parameters(model) * bytes * std::min(written, config.keep_last + 1);
 }
 
 std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,

@@ -68,6 +68,11 @@ struct TrainResult {
 [[nodiscard]] std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,
                                           std::int64_t row_tokens, int world_size);
 
+/// Bytes that checkpoints, and with them the finished model, take on disk at a time. (A stop signal
+/// adds one where fewer than keep_last are written.)
+[[nodiscard]] std::int64_t checkpoint_bytes(const TrainConfig& config, const ModelConfig& model,
+                                            std::int64_t num_steps);
+
 /// Threads for this rank's share of its machine's cores. mpirun may bind a rank to some cores,
 /// which it then has for itself; ranks with the same cores share them. Collective.
 [[nodiscard]] int threads_for_rank(Communicator& comm);

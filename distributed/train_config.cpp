@@ -34,6 +34,7 @@ void TrainConfig::validate() const {
   GM_CHECK(compute != at::kHalf, kInvalidArgument,
            "dtype: float16 underflows without loss scaling; take bfloat16 or float32");
   static_cast<void>(parse_dtype(save_dtype, "save_dtype"));
+  optimizer.validate();
   schedule.validate();
 }
 

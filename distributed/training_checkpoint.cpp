@@ -18,6 +18,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kState = "trainer/state.json";
 constexpr const char* kMoments = "trainer/moments.safetensors";
+constexpr const char* kDamaged = ".damaged";
 constexpr const char* kMaster = "trainer/master.safetensors";
 
 /// N of "step-N", or nothing.
@@ -110,6 +111,9 @@ Json read_state_json(const fs::path& dir) {
 /// Empty, or what is wrong with the files that state.json lists. Errors: kUnsupported (it is whole
 /// as far as its own version knows), kIo.
 std::string damage(const fs::path& dir) {
+  if (!fs::exists(dir / kState)) {
+    return std::string(kState) + " is missing";
+  }
   try {
     const Json state = read_state_json(dir);
     for (const auto& [name, record] : state.at("files").items()) {
@@ -129,6 +133,8 @@ std::string damage(const fs::path& dir) {
     if (e.code() == ErrorCode::kUnsupported || e.code() == ErrorCode::kIo) {
       throw;
     }
+    // It is there, so it may not be read: no reason to give it up.
+    GM_CHECK(e.code() != ErrorCode::kNotFound, kIo, "reading ", dir.string(), ": ", e.what());
     return e.what();
   } catch (const fs::filesystem_error& e) {
     fail(ErrorCode::kIo, "reading ", dir.string(), ": ", e.what());
@@ -138,18 +144,44 @@ std::string damage(const fs::path& dir) {
   return {};
 }
 
-/// What a rank that died while writing left behind.
+/// What a rank that died while writing left behind, and what set_aside_later() put away.
 void remove_partial(const fs::path& work_dir) {
   std::vector<fs::path> partial;
   for (const auto& entry : fs::directory_iterator(work_dir)) {
     const fs::path& path = entry.path();
-    if (path.extension() == ".tmp" && step_of(path.stem())) {
+    if ((path.extension() == ".tmp" || path.extension() == kDamaged) && step_of(path.stem())) {
       partial.push_back(path);
     }
   }
   for (const fs::path& path : partial) {
     fs::remove_all(path);
   }
+}
+
+/// Makes step_dir's files those of work_dir; state.json comes last.
+void link_files(const fs::path& work_dir, const fs::path& step_dir, bool keep_moments) {
+  Json state = read_state_json(step_dir);
+  fs::create_directories(work_dir / "trainer");
+  for (const fs::path& file : files_below(step_dir)) {
+    if (file == kState) {
+      continue;
+    }
+    fs::remove(work_dir / file);
+    if (file.begin()->string() == "trainer" && !keep_moments) {
+      state["files"].erase(file.string());
+      continue;
+    }
+    std::error_code no_links;
+    fs::create_hard_link(step_dir / file, work_dir / file, no_links);
+    if (no_links) {
+      fs::copy_file(step_dir / file, work_dir / file);
+      sync_path(work_dir / file);
+    }
+  }
+  // Last, because it is what makes the directory whole.
+  write_file_atomically(work_dir / kState, state.dump(1) + "\n");
+  sync_path(work_dir / "trainer");
+  sync_path(work_dir);
 }
 
 void copy_values(const SafetensorsFile& file, const std::string& name, const at::Tensor& into) {
@@ -192,7 +224,7 @@ fs::path save_training_checkpoint(const fs::path& work_dir, const TrainingState&
       fail(ErrorCode::kIo, "writing ", whole.string(), ": ", e.what());
     }
   }
-  // Later ones are not whole: this run would have resumed from them.
+  // Later ones are not of this run, or it would have resumed from them.
   std::vector<fs::path> ours = step_directories(work_dir);
   std::erase_if(ours, [&](const fs::path& dir) { return *step_of(dir) > state.step; });
   for (std::size_t i = static_cast<std::size_t>(keep_last); i < ours.size(); ++i) {
@@ -221,6 +253,22 @@ std::optional<fs::path> newest_training_checkpoint(const fs::path& work_dir) {
            candidates.front().filename().string(), " and ", candidates.size() - 1,
            " more); restore one, or remove ", work_dir.string(), " to start afresh");
   return std::nullopt;
+}
+
+void set_aside_later(const fs::path& work_dir, std::int64_t step) {
+  for (const fs::path& dir : step_directories(work_dir)) {
+    if (*step_of(dir) > step) {
+      const fs::path aside = dir.string() + kDamaged;
+      log_warning(concat("moving ", dir.string(), " aside to ", aside.filename().string(),
+                         ", which goes when the run has ended"));
+      try {
+        fs::remove_all(aside);
+        fs::rename(dir, aside);
+      } catch (const fs::filesystem_error& e) {
+        fail(ErrorCode::kIo, "moving ", dir.string(), " aside: ", e.what());
+      }
+    }
+  }
 }
 
 TrainingState read_training_state(const fs::path& dir) {
@@ -269,28 +317,9 @@ void load_training_checkpoint(const fs::path& dir, const ParamMap& params, AdamW
 void publish_checkpoint(const fs::path& work_dir, const fs::path& step_dir,
                         const PublishOptions& options) {
   try {
-    Json state = read_state_json(step_dir);
-    fs::create_directories(work_dir / "trainer");
-    for (const fs::path& file : files_below(step_dir)) {
-      if (file == kState) {
-        continue;
-      }
-      fs::remove(work_dir / file);
-      if (file.begin()->string() == "trainer" && !options.keep_moments) {
-        state["files"].erase(file.string());
-        continue;
-      }
-      std::error_code no_links;
-      fs::create_hard_link(step_dir / file, work_dir / file, no_links);
-      if (no_links) {
-        fs::copy_file(step_dir / file, work_dir / file);
-        sync_path(work_dir / file);
-      }
+    if (step_dir != work_dir) {
+      link_files(work_dir, step_dir, options.keep_moments);
     }
-    // Last, because it is what makes the directory whole.
-    write_file_atomically(work_dir / kState, state.dump(1) + "\n");
-    sync_path(work_dir / "trainer");
-    sync_path(work_dir);
     remove_partial(work_dir);
     if (!options.keep_steps) {
       for (const fs::path& dir : step_directories(work_dir)) {

@@ -51,6 +51,10 @@ std::filesystem::path save_training_checkpoint(const std::filesystem::path& work
 [[nodiscard]] std::optional<std::filesystem::path> newest_training_checkpoint(
     const std::filesystem::path& work_dir);
 
+/// Renames the step-N beyond `step` to step-N.damaged, and warns: a run that goes on from `step`
+/// found them damaged, and they must neither count as its own nor vanish. Errors: kIo.
+void set_aside_later(const std::filesystem::path& work_dir, std::int64_t step);
+
 /// Errors: kNotFound, kCorrupt, kUnsupported (a version from the future).
 [[nodiscard]] TrainingState read_training_state(const std::filesystem::path& dir);
 
@@ -65,8 +69,9 @@ void load_training_checkpoint(const std::filesystem::path& dir, const ParamMap& 
                               AdamWState& optimizer);
 
 /// Ends a run: makes step-N's files those of work_dir itself (links where the file system has
-/// them, copies elsewhere), and removes the step-* directories unless keep_steps. Without
-/// keep_moments only state.json stays in trainer/. Can be repeated after a crash.
+/// them, copies elsewhere), and removes unfinished and damaged checkpoints, and the step-*
+/// directories unless keep_steps. Without keep_moments only state.json stays in trainer/. Can be
+/// repeated after a crash: where step_dir is work_dir itself, only the removing is left to do.
 struct PublishOptions {
   bool keep_moments = true;
   bool keep_steps = false;

@@ -237,23 +237,25 @@ for language in "${todo[@]}"; do
       sources+=" $(basename "$package" .deb)"
     done
   done
-  list_pages "$work/$language/root" "$language" >"$work/$language/all"
-  split -l 40 -a 4 -d "$work/$language/all" "$work/$language/lists/"
+  list_pages "$work/$language/root" "$language" >"$work/$language/all" &&
+    split -l 40 -a 4 -d "$work/$language/all" "$work/$language/lists/" ||
+    stop 6 "$language: listing the pages failed: disk full?"
   find "$work/$language/lists" -type f | sort |
     xargs -P "$threads" -d '\n' -I LIST bash -c 'render_list "$1" "$2" "$3"' render LIST "$language" "$work/$language/root" ||
     stop 6 "$language: rendering the pages failed: disk full?"
   for part in train held_out; do
-    cat "$work/$language/lists/"*.json | sed -n "s/^$part\t//p" >"$work/$language/$part"
+    cat "$work/$language/lists/"*.json | sed -n "s/^$part\t//p" >"$work/$language/$part" ||
+      stop 6 "$language: writing $part failed: disk full?"
   done
   mv "$work/$language/train" "$work/$language/done/train.jsonl"
   LC_ALL=C awk -f "$work/unseen.awk" "$work/$language/done/train.jsonl" "$work/$language/held_out" \
-    >"$work/$language/done/held_out.jsonl"
+    >"$work/$language/done/held_out.jsonl" || stop 6 "$language: writing held_out failed: disk full?"
   for part in train held_out; do
     [ -s "$work/$language/done/$part.jsonl" ] || stop 3 "$language: no page came out for $part.jsonl"
   done
   printf '%s\n%s\nDebian packages:%s\n' "$stamp" \
     "Manual pages under the licences that each names (GPL, BSD, MIT, LDP and others); see the packages." "$sources" \
-    >"$work/$language/done/SOURCE"
+    >"$work/$language/done/SOURCE" || stop 6 "$language: writing SOURCE failed: disk full?"
   rm -rf "${out:?}/$language"
   mv "$work/$language/done" "$out/$language" || stop 6 "cannot write '$out/$language'"
   rm -rf "${work:?}/$language"

@@ -41,6 +41,12 @@ void open_hash_cache() {
   }
 }
 
+/// How long a rank waits for the others where a stage sets nothing else.
+double peer_timeout_s() {
+  const std::string text = environment("GROWMERGE_TIMEOUT_S");
+  return text.empty() ? distributed::TrainConfig{}.timeout_s : std::atof(text.c_str());
+}
+
 void set_threads(Communicator& comm) {
   const int wanted = environment_number("OMP_NUM_THREADS", 0);
   at::set_num_threads(wanted > 0 ? wanted : distributed::threads_for_rank(comm));
@@ -137,6 +143,7 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
     }
     const distributed::StopSignals signals;
     const auto world = distributed::make_mpi_world(argc, argv);
+    world->set_timeout(peer_timeout_s());
     configure_log({.level = log_level(), .rank = world->rank(), .world_size = world->size()});
     GM_CHECK(place.size == 0 || world->size() == place.size, kDistributed, place.launcher,
              " started ", place.size, " ranks, but MPI sees ", world->size(),

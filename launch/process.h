@@ -27,7 +27,9 @@ void require_one_process();
 
 /// Runs `work` as this process's share of the job: opens MPI only where a launcher started it, sets
 /// the log up, opens the CUDA back end where there is one, sets the number of threads
-/// (OMP_NUM_THREADS, else this rank's share of the machine's cores), points the hash cache at the
+/// (OMP_NUM_THREADS, else this rank's share of the machine's cores), makes a rank that waits for
+/// its peers give up after GROWMERGE_TIMEOUT_S seconds (half an hour by default, 0 never; training
+/// has its own timeout_s), points the hash cache at the
 /// user's cache folder and catches what reaches it. Returns the exit code.
 int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>& work);
 

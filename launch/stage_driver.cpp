@@ -73,6 +73,37 @@ fs::path partial_dir(const fs::path& out) {
   return out.has_filename() ? out.string() + ".tmp" : out.parent_path().string() + ".tmp";
 }
 
+/// The planned manifest, whose inputs have these identities.
+Manifest manifest_of(const StagePlan& plan, const std::vector<std::string>& identities) {
+  Manifest out;
+  out.stage = plan.stage;
+  out.config = without_paths(plan.config, plan.inputs);
+  out.seed = plan.seed;
+  GM_ASSERT(identities.size() == plan.inputs.size());
+  for (std::size_t i = 0; i < identities.size(); ++i) {
+    out.inputs.push_back({plan.inputs[i].role, plan.inputs[i].path, identities[i]});
+  }
+  out.identity = stage_identity(out);
+  return out;
+}
+
+/// What rank 0 found out reaches all ranks, so that they cannot come to different ends: whether
+/// there is nothing to do, and the inputs' identities (which cost reading them).
+void share_from_root(const StagePlan& plan, bool& up_to_date, Manifest& manifest,
+                     Communicator& comm) {
+  std::string text = up_to_date ? "done\n" : "new\n";
+  for (const InputRecord& input : manifest.inputs) {
+    text += input.identity + "\n";
+  }
+  comm.broadcast_bytes(text, 0);
+  if (!comm.is_root()) {
+    std::vector<std::string> lines = split_lines(text);
+    up_to_date = lines.front() == "done";
+    lines.erase(lines.begin());
+    manifest = manifest_of(plan, lines);
+  }
+}
+
 }  // namespace
 
 std::string format_bytes(double bytes) {
@@ -125,17 +156,12 @@ std::uint64_t bytes_of(const fs::path& path) {
 }
 
 Manifest planned_manifest(const StagePlan& plan) {
-  Manifest out;
-  out.stage = plan.stage;
-  out.config = without_paths(plan.config, plan.inputs);
-  out.seed = plan.seed;
+  std::vector<std::string> identities;
   for (const StageInput& input : plan.inputs) {
-    out.inputs.push_back({input.role, input.path,
-                          with_context("input '" + input.role + "' of stage '" + plan.stage + "'",
-                                       [&] { return identity_of(input); })});
+    identities.push_back(with_context("input '" + input.role + "' of stage '" + plan.stage + "'",
+                                      [&] { return identity_of(input); }));
   }
-  out.identity = stage_identity(out);
-  return out;
+  return manifest_of(plan, identities);
 }
 
 std::string describe_change(const Manifest& finished, const Manifest& planned) {
@@ -235,6 +261,9 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
              "' writes a directory: give --out DIR");
     GM_CHECK(plan.max_ranks == 0 || comm.size() <= plan.max_ranks, kInvalidArgument, "'",
              command.name, "' works on ", plan.max_ranks, " rank(s), got ", comm.size());
+    if (!comm.is_root()) {
+      return;
+    }
     manifest = planned_manifest(plan);
     if (const auto finished = read_manifest(out)) {
       const std::string change = describe_change(*finished, manifest);
@@ -244,6 +273,7 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
       up_to_date = true;
     }
   });
+  share_from_root(plan, up_to_date, manifest, comm);
   if (up_to_date) {
     print_up_to_date(line.out);
     return 0;

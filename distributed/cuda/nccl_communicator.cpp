@@ -228,7 +228,9 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int color, int key) override {
     auto part = bootstrap_.split(color, key);
     Communicator& reference = *part;
-    return std::make_unique<NcclCommunicator>(reference, std::move(part), device_);
+    auto out = std::make_unique<NcclCommunicator>(reference, std::move(part), device_);
+    out->set_timeout(timeout_s_);
+    return out;
   }
 
   void broadcast_bytes(std::string& bytes, int root) override {

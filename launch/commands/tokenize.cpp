@@ -1,5 +1,8 @@
 // growmerge tokenize: text to token shards, on all ranks.
 #include "data/tokenize.h"
+
+#include <ATen/Parallel.h>
+
 #include "core/error.h"
 #include "core/log.h"
 #include "launch/commands/commands.h"
@@ -35,7 +38,8 @@ std::string estimate(const TokenizeConfig& config, int ranks) {
 }
 
 void work(const TokenizeConfig& config, StageRun& run) {
-  const data::TokenizeSummary summary = data::tokenize(config, run.dir, run.comm);
+  const data::TokenizeSummary summary =
+      data::tokenize(config, run.dir, run.comm, at::get_num_threads());
   for (const data::LanguageCounts& counts : summary.languages) {
     run.manifest.notes["tokens/" + counts.language] = std::to_string(counts.tokens);
     run.manifest.notes["documents/" + counts.language] = std::to_string(counts.documents);

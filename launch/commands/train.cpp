@@ -13,6 +13,7 @@
 #include "data/token_stream.h"
 #include "distributed/train.h"
 #include "launch/commands/commands.h"
+#include "launch/headroom.h"
 #include "launch/lineage.h"
 #include "launch/model_init.h"
 #include "launch/stage_driver.h"
@@ -157,9 +158,27 @@ std::string estimate(const TrainCommandConfig& config, int ranks) {
               distributed::training_bytes(train, model, config.mixture.row_tokens, ranks))) +
           " a rank\n";
   return text + "disk      " +
-         format_bytes(static_cast<double>(num_parameters(model)) * 12.0 *
-                      static_cast<double>(train.keep_last + 1)) +
-         " at most, checkpoints included\n";
+         format_bytes(
+             static_cast<double>(distributed::checkpoint_bytes(train, model, plan.steps))) +
+         " for checkpoints, the finished model included\n";
+}
+
+/// Refuses work that cannot end well, before it starts. Every rank calls it, rank 0 of a machine
+/// looks at its memory and rank 0 of all at the disk.
+void check_room(const distributed::TrainConfig& train, const ModelConfig& model,
+                std::int64_t row_tokens, const StageRun& run) {
+  if (run.comm.local_rank() == 0) {
+    const std::int64_t rank =
+        distributed::training_bytes(train, model, row_tokens, run.comm.size());
+    require_memory(static_cast<double>(rank) * run.comm.local_size(),
+                   concat("training on ", run.comm.local_size(), " rank(s) of this machine"));
+  }
+  if (run.comm.is_root()) {
+    const auto plan = distributed::plan_training(train, model, row_tokens);
+    require_disk(run.dir,
+                 static_cast<double>(distributed::checkpoint_bytes(train, model, plan.steps)),
+                 "checkpoints");
+  }
 }
 
 /// What a resumed run must have started from: the checkpoint, or the new model's tokenizer and
@@ -187,6 +206,7 @@ void work(const TrainCommandConfig& config, StageRun& run) {
   distributed::TrainConfig train;
   run_agreed(run.comm, [&] {
     train = resolve_budget(config);
+    check_room(train, start_config(config), config.mixture.row_tokens, run);
     model = start_model(config);
     const data::ModelFit fit{.vocab_size = model.config.vocab_size,
                              .tokenizer_hash = tokenizer_hash_of(start_path(config))};

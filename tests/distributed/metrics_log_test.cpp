@@ -26,6 +26,21 @@ TEST(MetricsLog, ResumingDropsLaterLinesAndATornOne) {
             "{\"step\":1,\"loss\":0.1}\n{\"step\":2,\"loss\":0.2}\n{\"step\":3,\"loss\":9.0}\n");
 }
 
+TEST(MetricsLog, WhatIsWrittenAgainIsDroppedAtTheStepOfResumingAlone) {
+  const testing::TemporaryDirectory dir;
+  {
+    MetricsLog log(dir.path(), 0);
+    for (int step = 1; step <= 2; ++step) {
+      log.write(step, {{"loss", 0.1 * step}});
+      log.write(step, {{"held_out_loss", 1.0 * step}});
+    }
+  }
+  MetricsLog(dir.path(), 2, "held_out_loss").write(2, {{"held_out_loss", 5.0}});
+  EXPECT_EQ(read_file(dir.path() / "metrics.jsonl"),
+            "{\"step\":1,\"loss\":0.1}\n{\"step\":1,\"held_out_loss\":1.0}\n"
+            "{\"step\":2,\"loss\":0.2}\n{\"step\":2,\"held_out_loss\":5.0}\n");
+}
+
 TEST(MetricsLog, NotANumberIsNull) {
   const testing::TemporaryDirectory dir;
   MetricsLog(dir.path(), 0).write(1, {{"x", std::numeric_limits<double>::quiet_NaN()}});

@@ -1,8 +1,10 @@
 #include "distributed/train.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -11,6 +13,7 @@
 #include "core/flops.h"
 #include "core/log.h"
 #include "core/manifest.h"
+#include "distributed/signals.h"
 #include "distributed/training_checkpoint.h"
 #include "tests/distributed/synthetic.h"
 #include "tests/support/expect_error.h"
@@ -217,10 +220,63 @@ TEST(Train, ADamagedCheckpointIsPassedOver) {
   setting.observers = {&again};
   testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
   EXPECT_EQ(newest_training_checkpoint(dir.path()), dir.path() / "step-5");
+  EXPECT_FALSE(fs::exists(dir.path() / "step-6")) << "it would count as a checkpoint of this run";
+  EXPECT_TRUE(fs::exists(dir.path() / "step-6.damaged/config.json"));
   setting.observers = {};
   fs::create_directories(dir.path() / "step-7.tmp");
   EXPECT_EQ(run(dir.path(), setting).resumed_from, 5);
   EXPECT_FALSE(fs::exists(dir.path() / "step-7.tmp")) << "not part of the finished directory";
+  EXPECT_FALSE(fs::exists(dir.path() / "step-6.damaged"));
+}
+
+/// Asks for a stop after a step.
+class Stop final : public StepObserver {
+ public:
+  explicit Stop(std::int64_t step) : step_(step) {}
+  void after_step(const StepInfo& info, const ParamMap&, std::map<std::string, double>&) override {
+    if (info.step == step_) {
+      raise(SIGUSR1);
+    }
+  }
+
+ private:
+  std::int64_t step_;
+};
+
+TEST(Train, ASignalInTheLastStepStillMeasuresTheLastLoss) {
+  const testing::TemporaryDirectory whole;
+  const testing::TemporaryDirectory signalled;
+  Setting setting;
+  const TrainResult expected = run(whole.path(), setting);
+  Stop stop(7);  // seen by the reduction of step 8, which is the last one
+  setting.observers = {&stop};
+  const TrainResult result = run(signalled.path(), setting);
+  StopSignals::clear();
+  EXPECT_EQ(result.steps, 8);
+  EXPECT_EQ(result.held_out, expected.held_out);
+}
+
+TEST(Train, AStepIsEvaluatedOnceInTheMetricsHoweverOftenItIsResumed) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.eval_every = 3;
+  Stop stop(2);  // the checkpoint of step 3 comes before its evaluation
+  setting.observers = {&stop};
+  testing::error_of(ErrorCode::kInterrupted, [&] { run(dir.path(), setting); });
+  StopSignals::clear();
+  Crash crash(5);
+  setting.observers = {&crash};
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+  setting.observers = {};
+  EXPECT_EQ(run(dir.path(), setting).resumed_from, 3);
+  std::map<std::int64_t, int> losses;
+  std::map<std::int64_t, int> evaluations;
+  for (const auto& line : metrics_of(dir.path())) {
+    ++(line.contains("held_out_loss") ? evaluations : losses)[line["step"].get<std::int64_t>()];
+  }
+  EXPECT_EQ(evaluations, (std::map<std::int64_t, int>{{0, 1}, {3, 1}, {6, 1}, {8, 1}}));
+  EXPECT_EQ(losses.size(), 8U);
+  EXPECT_EQ(losses[3], 1);
 }
 
 TEST(Train, ACheckpointFromTheFutureIsRefused) {
@@ -254,6 +310,47 @@ TEST(Train, AFinishedRunIsNotRepeated) {
   EXPECT_EQ(again.held_out, first.held_out);
 }
 
+TEST(Train, WhatAKilledEndLeftIsRemoved) {
+  const testing::TemporaryDirectory dir;
+  run(dir.path(), {});
+  for (const char* left : {"step-4", "step-6.tmp", "step-7.damaged"}) {
+    fs::create_directories(dir.path() / left / "trainer");
+  }
+  EXPECT_TRUE(run(dir.path(), {}).losses.empty());
+  for (const char* left : {"step-4", "step-6.tmp", "step-7.damaged"}) {
+    EXPECT_FALSE(fs::exists(dir.path() / left)) << left;
+  }
+  EXPECT_TRUE(fs::exists(dir.path() / "model.safetensors"));
+}
+
+TEST(Train, CheckpointsTakeWhatWasForetold) {
+  for (const char* save_dtype : {"float32", "bfloat16"}) {
+    const testing::TemporaryDirectory dir;
+    Setting setting;
+    setting.config.save_dtype = save_dtype;
+    setting.config.checkpoint_every = 2;
+    setting.config.keep_last = 2;
+    Crash crash(5);
+    setting.observers = {&crash};
+    testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+    std::int64_t bytes = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(dir.path())) {
+      if (entry.path().extension() == ".safetensors") {
+        const std::string text = read_file(entry.path());
+        std::uint64_t header = 0;
+        std::memcpy(&header, text.data(), sizeof header);
+        bytes += static_cast<std::int64_t>(text.size() - header - sizeof header);
+      }
+    }
+    // Two are kept, and a third exists while it is written.
+    const ModelConfig model = testing::tiny_config();
+    EXPECT_EQ(checkpoint_bytes(setting.config, model, 8), bytes / 2 * 3) << save_dtype;
+    EXPECT_EQ(checkpoint_bytes(setting.config, model, 4), bytes) << save_dtype;
+    setting.config.checkpoint_every = 0;
+    EXPECT_EQ(checkpoint_bytes(setting.config, model, 8), bytes / 2) << save_dtype;
+  }
+}
+
 TEST(Train, BadInputIsRefusedBeforeWork) {
   const testing::TemporaryDirectory dir;
   const auto comm = make_single_process_communicator();
@@ -268,6 +365,17 @@ TEST(Train, BadInputIsRefusedBeforeWork) {
       testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); }).find("bfloat16"),
       std::string::npos);
   config = small_config();
+  config.optimizer.beta1 = 1.0;
+  EXPECT_ERROR(config.validate(), kInvalidArgument, "beta1 must be in [0, 1), got 1");
+  config = small_config();
+  SyntheticSource long_rows({.seed = 1, .row_tokens = 65});
+  SyntheticSource fitting({.seed = 1});
+  EXPECT_ERROR(train(config, tiny_model(), long_rows, nullptr, *comm, {}, {.work_dir = dir.path()}),
+               kInvalidArgument, "rows of 65 tokens, the model has positions for 64");
+  SyntheticSource long_held_out({.seed = 1, .rows = 2, .row_tokens = 65});
+  EXPECT_ERROR(
+      train(config, tiny_model(), fitting, &long_held_out, *comm, {}, {.work_dir = dir.path()}),
+      kInvalidArgument, "held-out data: rows of 65 tokens");
   SyntheticSource few({.seed = 1, .rows = 31});
   std::string text = testing::error_of(ErrorCode::kInvalidArgument, [&] {
     static_cast<void>(

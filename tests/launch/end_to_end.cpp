@@ -1,6 +1,7 @@
 // From artificial text to a report, by `growmerge run`, and what happens when things go wrong.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -331,6 +332,29 @@ TEST_F(MicroExperiment, AStoppedRunLeavesACheckpointAndGoesOn) {
   const Ran replaced = growmerge(other + " --set run.rerun=true");
   EXPECT_EQ(replaced.code, 0) << replaced.output;
   EXPECT_TRUE(replaced.says("what is unfinished is dropped")) << replaced.output;
+}
+
+TEST_F(MicroExperiment, ARankThatStallsOutsideTrainingIsNoticed) {
+  ASSERT_EQ(first_.code, 0);
+  const fs::path pipe = dir_->path() / "pipe.json";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  // Reading it never returns, so rank 0 stalls while it hashes its inputs.
+  const Ran ran = growmerge("tokenize base=" + path("text/base/train.jsonl") +
+                                " --set tokenizer=" + pipe.string() + " --out " + path("never"),
+                            "GROWMERGE_TIMEOUT_S=2 timeout 60 mpirun -n 2");
+  EXPECT_EQ(ran.code, 5) << ran.output;
+  EXPECT_TRUE(ran.says("no sign of rank 0")) << ran.output;
+}
+
+TEST_F(MicroExperiment, TrainingThatCannotFitIsRefusedBeforeItStarts) {
+  ASSERT_EQ(first_.code, 0);
+  const Ran ran = growmerge("train --out " + path("too-large") +
+                            " --set budget.steps=1 --set 'init={tokenizer: " + path("tokenizer") +
+                            ", hidden_size: 65536, num_layers: 200, num_heads: 512}'" +
+                            " --set 'mixture={row_tokens: 32, sources: [{path: " + path("shards") +
+                            ", language: base, weight: 1}]}'");
+  EXPECT_EQ(ran.code, 2) << ran.output;
+  EXPECT_TRUE(ran.says("TB of memory")) << ran.output;
 }
 
 TEST_F(MicroExperiment, ADeadRankFailsTheStageAndIsExplained) {

@@ -2,7 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <barrier>
+#include <thread>
+
 #include "core/error.h"
+#include "core/log.h"
+#include "core/manifest.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"
 
@@ -54,6 +61,105 @@ TEST(StageIdentity, MissingInputIsNamed) {
     EXPECT_EQ(e.code(), ErrorCode::kNotFound);
     EXPECT_NE(std::string(e.what()).find("/nowhere/model"), std::string::npos);
   }
+}
+
+/// Two ranks as threads, with what the stage driver needs of a communicator.
+struct Pair {
+  std::barrier<> gate{2};
+  std::array<double, 2> values{};
+  std::array<std::string, 2> texts;
+};
+
+class RankOfPair final : public Communicator {
+ public:
+  RankOfPair(Pair& pair, int rank) : pair_(pair), rank_(rank) {}
+  int rank() const override { return rank_; }
+  int size() const override { return 2; }
+  int local_rank() const override { return rank_; }
+  int local_size() const override { return 2; }
+  std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) override {
+    EXPECT_EQ(op, ReduceOp::kMin);
+    pair_.values[static_cast<std::size_t>(rank_)] = *tensor.data_ptr<double>();
+    pair_.gate.arrive_and_wait();
+    *tensor.data_ptr<double>() = std::min(pair_.values[0], pair_.values[1]);
+    pair_.gate.arrive_and_wait();
+    return std::make_unique<Done>();
+  }
+  void reduce_scatter(const at::Tensor&, at::Tensor, ReduceOp) override { FAIL(); }
+  void all_gather(const at::Tensor&, at::Tensor) override { FAIL(); }
+  void broadcast(at::Tensor, int) override { FAIL(); }
+  void barrier() override { pair_.gate.arrive_and_wait(); }
+  std::unique_ptr<Communicator> split(int, int) override { return nullptr; }
+  void broadcast_bytes(std::string& bytes, int root) override {
+    bytes = all_gather_bytes(bytes)[static_cast<std::size_t>(root)];
+  }
+  std::vector<std::string> all_gather_bytes(const std::string& bytes) override {
+    pair_.texts[static_cast<std::size_t>(rank_)] = bytes;
+    pair_.gate.arrive_and_wait();
+    std::vector<std::string> out(pair_.texts.begin(), pair_.texts.end());
+    pair_.gate.arrive_and_wait();
+    return out;
+  }
+
+ private:
+  struct Done final : public Work {
+    void wait() override {}
+  };
+  Pair& pair_;
+  int rank_;
+};
+
+/// Exit codes of a stage that two ranks run, each of which sees its own folder as the input: what
+/// another machine's file system may show, a moment later.
+struct TwoRanks {
+  std::array<int, 2> codes{-1, -1};
+  std::array<std::string, 2> identities;
+  std::array<bool, 2> worked{};
+};
+
+TwoRanks run_on_two(const std::filesystem::path& dir, const std::array<std::string, 2>& inputs) {
+  configure_log({.level = LogLevel::kError});
+  TwoRanks out;
+  Pair pair;
+  const auto rank = [&](int number) {
+    const auto self = static_cast<std::size_t>(number);
+    RankOfPair comm(pair, number);
+    Command command;
+    command.name = "train";
+    command.stage.plan = [&, self](const YamlNode&) {
+      return StagePlan{
+          .stage = "train", .config = "model: <model>\n", .inputs = {{"model", inputs[self]}}};
+    };
+    command.stage.work = [&, self](const YamlNode&, StageRun& run) {
+      out.worked[self] = true;
+      out.identities[self] = run.manifest.inputs.front().identity + run.manifest.identity;
+    };
+    CommandLine line;
+    line.out = (dir / "out").string();
+    try {
+      out.codes[self] = run_stage(command, line, {}, comm);
+    } catch (const Error& e) {
+      ADD_FAILURE() << "rank " << number << ": " << e.what();
+    }
+  };
+  std::thread other(rank, 1);
+  rank(0);
+  other.join();
+  return out;
+}
+
+TEST(RunStage, RankZeroLooksAtInputsAndAllDoAsItSays) {
+  TemporaryDirectory dir;
+  write_text(dir.path() / "a/model.txt", "one");
+  const std::string seen = (dir.path() / "a").string();
+  const TwoRanks first = run_on_two(dir.path(), {seen, "/nowhere/model"});
+  EXPECT_EQ(first.codes, (std::array<int, 2>{0, 0}));
+  EXPECT_EQ(first.worked, (std::array<bool, 2>{true, true}));
+  EXPECT_EQ(first.identities[0], first.identities[1]);
+  EXPECT_NE(first.identities[0], "");
+  const TwoRanks second = run_on_two(dir.path(), {seen, "/nowhere/model"});
+  EXPECT_EQ(second.codes, (std::array<int, 2>{0, 0}));
+  EXPECT_EQ(second.worked, (std::array<bool, 2>{false, false})) << "up to date on both";
 }
 
 TEST(Formats, NumbersReadWell) {

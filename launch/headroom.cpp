@@ -1,0 +1,50 @@
+#include "launch/headroom.h"
+
+#include <fstream>
+#include <system_error>
+
+#include "core/error.h"
+#include "launch/stage_driver.h"
+
+namespace growmerge::launch {
+
+namespace fs = std::filesystem;
+
+std::optional<double> available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  double kib = 0.0;
+  std::string unit;
+  double sum = 0.0;
+  bool found = false;
+  while (file >> key >> kib) {
+    if (key == "MemAvailable:" || key == "SwapFree:") {
+      sum += kib * 1024.0;
+      found = found || key == "MemAvailable:";
+    }
+    std::getline(file, unit);
+  }
+  return found ? std::optional(sum) : std::nullopt;
+}
+
+void require_disk(const fs::path& dir, double bytes, const std::string& what) {
+  std::error_code unknown;
+  const fs::space_info space = fs::space(dir, unknown);
+  if (unknown || space.available == static_cast<std::uintmax_t>(-1)) {
+    return;
+  }
+  const double there = static_cast<double>(bytes_of(dir)) + static_cast<double>(space.available);
+  GM_CHECK(there >= bytes, kIo, dir.string(), ": ", what, " need ", format_bytes(bytes),
+           ", the file system has ", format_bytes(static_cast<double>(space.available)),
+           " free; make room, choose an --out on another disk, or lower keep_last");
+}
+
+void require_memory(double bytes, const std::string& what) {
+  const std::optional<double> there = available_memory();
+  GM_CHECK(!there || *there >= bytes, kInvalidArgument, what, " needs ", format_bytes(bytes),
+           " of memory, ", format_bytes(there.value_or(0.0)),
+           " are available; lower microbatch_rows or row_tokens, start fewer ranks, or take a "
+           "smaller model");
+}
+
+}  // namespace growmerge::launch
