@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 
 #include "core/error.h"
+#include "merging/magnitude_bracket.h"
 #include "merging/simd.h"
 
 namespace growmerge::merging {
@@ -38,15 +40,6 @@ GM_SIMD std::int64_t count_equal(const std::uint32_t* bits, std::int64_t count,
   return total;
 }
 
-GM_SIMD void keep_at_least(std::uint32_t threshold, std::int64_t count, float* delta) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, delta + i, sizeof(bits));
-    bits = (bits & kMagnitude) >= threshold ? bits : 0U;
-    std::memcpy(delta + i, &bits, sizeof(bits));
-  }
-}
-
 GM_SIMD bool any_in_bin(const std::uint32_t* bits, std::int64_t count, std::uint32_t bin) {
   std::uint32_t found = 0;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -67,8 +60,7 @@ std::vector<Histogram> scan(std::int64_t n, const TileSource& base,
     total[m].assign(bins, 0);
   }
   std::mutex mutex;
-  const std::int64_t tiles = (n + kTileElements - 1) / kTileElements;
-  at::parallel_for(0, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, num_tiles(n), 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::vector<std::uint32_t>> own(models.size());
     for (const std::size_t m : selected) {
       own[m].assign(bins, 0);
@@ -108,23 +100,10 @@ std::pair<std::uint32_t, std::int64_t> bin_of_kth(const Histogram& histogram, st
   fail(ErrorCode::kInternal, "magnitude selection lost ", k, " entries");
 }
 
-}  // namespace
-
-std::vector<MagnitudeCut> select_magnitudes(std::int64_t n, const TileSource& base,
-                                            std::span<const TileSource* const> models,
-                                            std::span<const double> densities) {
-  std::vector<MagnitudeCut> cuts(models.size());
-  std::vector<std::size_t> selected;
-  for (std::size_t m = 0; m < models.size(); ++m) {
-    cuts[m].keep_all = densities[m] >= 1.0 || n == 0;
-    cuts[m].keep_none = !cuts[m].keep_all && densities[m] <= 0.0;
-    if (!cuts[m].keep_all && !cuts[m].keep_none) {
-      selected.push_back(m);
-    }
-  }
-  if (selected.empty()) {
-    return cuts;
-  }
+/// Two histograms, and a third pass that counts ties.
+void cut_by_histograms(std::int64_t n, const TileSource& base,
+                       std::span<const TileSource* const> models, std::span<const std::int64_t> k,
+                       const std::vector<std::size_t>& selected, std::span<MagnitudeCut> cuts) {
   const auto high = scan(n, base, models, selected, kHighBins,
                          [](std::size_t, std::int64_t, const std::uint32_t* bits,
                             std::int64_t count, std::uint32_t* histogram) {
@@ -135,11 +114,7 @@ std::vector<MagnitudeCut> select_magnitudes(std::int64_t n, const TileSource& ba
   std::vector<std::uint32_t> bins(models.size(), 0);
   std::vector<std::int64_t> wanted(models.size(), 0);
   for (const std::size_t m : selected) {
-    const auto k =
-        std::max<std::int64_t>(1, static_cast<std::int64_t>(densities[m] * static_cast<double>(n)));
-    std::tie(bins[m], wanted[m]) = bin_of_kth(high[m], k);
-    GM_CHECK(bins[m] < (0x7f800000U >> kLowBits), kCorrupt, models[m]->label,
-             " differs from the base by more than float32 holds");
+    std::tie(bins[m], wanted[m]) = bin_of_kth(high[m], k[m]);
   }
   const auto low = scan(n, base, models, selected, kLowBins,
                         [&bins](std::size_t m, std::int64_t, const std::uint32_t* bits,
@@ -153,62 +128,72 @@ std::vector<MagnitudeCut> select_magnitudes(std::int64_t n, const TileSource& ba
                             }
                           }
                         });
-  std::vector<std::size_t> split;  // models of which only some ties survive
   for (const std::size_t m : selected) {
-    MagnitudeCut& cut = cuts[m];
     const auto [bin, kept] = bin_of_kth(low[m], wanted[m]);
-    cut.threshold = (bins[m] << kLowBits) | bin;
-    cut.ties_kept = kept;
-    cut.ties = static_cast<std::int64_t>(low[m][bin]);
-    // A difference of zero adds nothing, kept or not.
-    if (cut.ties_kept < cut.ties && cut.threshold != 0) {
-      split.push_back(m);
-      cut.ties_before.assign(static_cast<std::size_t>((n + kTileElements - 1) / kTileElements), 0);
+    cuts[m].threshold = (bins[m] << kLowBits) | bin;
+    cuts[m].ties_kept = kept;
+    cuts[m].ties_before.assign(static_cast<std::size_t>(num_tiles(n)) + 1, 0);
+  }
+  (void)scan(n, base, models, selected, 1,
+             [&cuts](std::size_t m, std::int64_t tile, const std::uint32_t* bits,
+                     std::int64_t count, std::uint32_t*) {
+               cuts[m].ties_before[static_cast<std::size_t>(tile) + 1] =
+                   count_equal(bits, count, cuts[m].threshold);
+             });
+  for (const std::size_t m : selected) {
+    std::partial_sum(cuts[m].ties_before.begin(), cuts[m].ties_before.end(),
+                     cuts[m].ties_before.begin());
+  }
+}
+
+}  // namespace
+
+std::vector<MagnitudeCut> select_magnitudes(std::int64_t n, const TileSource& base,
+                                            std::span<const TileSource* const> models,
+                                            std::span<const double> densities) {
+  std::vector<MagnitudeCut> cuts(models.size());
+  std::vector<std::int64_t> k(models.size(), 0);
+  std::vector<std::size_t> selected;
+  for (std::size_t m = 0; m < models.size(); ++m) {
+    cuts[m].keep_all = densities[m] >= 1.0 || n == 0;
+    cuts[m].keep_none = !cuts[m].keep_all && densities[m] <= 0.0;
+    if (!cuts[m].keep_all && !cuts[m].keep_none) {
+      k[m] = std::max<std::int64_t>(
+          1, static_cast<std::int64_t>(densities[m] * static_cast<double>(n)));
+      selected.push_back(m);
     }
   }
-  if (!split.empty()) {
-    (void)scan(n, base, models, split, 1,
-               [&cuts](std::size_t m, std::int64_t tile, const std::uint32_t* bits,
-                       std::int64_t count, std::uint32_t*) {
-                 cuts[m].ties_before[static_cast<std::size_t>(tile)] =
-                     count_equal(bits, count, cuts[m].threshold);
-               });
-    for (const std::size_t m : split) {
-      std::int64_t before = 0;
-      for (std::int64_t& entry : cuts[m].ties_before) {
-        before += std::exchange(entry, before);
-      }
-    }
+  if (selected.empty()) {
+    return cuts;
+  }
+  const auto unknown = cut_by_brackets(n, base, models, k, selected, cuts);
+  if (!unknown.empty()) {
+    cut_by_histograms(n, base, models, k, unknown, cuts);
+  }
+  for (const std::size_t m : selected) {
+    GM_CHECK(cuts[m].threshold < 0x7f800000U, kCorrupt, models[m]->label,
+             " differs from the base by more than float32 holds");
   }
   return cuts;
 }
 
-void apply_cut(const MagnitudeCut& cut, std::int64_t tile, std::int64_t count, float* delta) {
+TileCut cut_of_tile(const MagnitudeCut& cut, std::int64_t tile) {
   if (cut.keep_all) {
-    return;
+    return {.at_least = 0};
   }
   if (cut.keep_none) {
-    std::fill_n(delta, count, 0.0F);
-    return;
+    return {.at_least = kMagnitude + 1U};
   }
-  keep_at_least(cut.threshold, count, delta);
-  if (cut.ties_before.empty()) {
-    return;
+  const std::int64_t before = cut.ties_before[static_cast<std::size_t>(tile)];
+  const std::int64_t after = cut.ties_before[static_cast<std::size_t>(tile) + 1];
+  // A difference of zero adds nothing, kept or not.
+  if (after <= cut.ties_kept || cut.threshold == 0) {
+    return {.at_least = cut.threshold};
   }
-  std::int64_t seen = cut.ties_before[static_cast<std::size_t>(tile)];
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, delta + i, sizeof(bits));
-    if ((bits & kMagnitude) == cut.threshold && seen++ >= cut.ties_kept) {
-      delta[i] = 0.0F;
-    }
+  if (before >= cut.ties_kept) {
+    return {.at_least = cut.threshold + 1U};
   }
-}
-
-GM_SIMD void subtract_tile(const float* a, const float* b, std::int64_t count, float* out) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    out[i] = a[i] - b[i];
-  }
+  return {.at_least = cut.threshold, .ties_left = cut.ties_kept - before};
 }
 
 }  // namespace growmerge::merging

@@ -141,7 +141,7 @@ double fisher_scale(const SafetensorsFile& file, const CheckpointReader& model) 
     const TileSource source = source_of(file, info.name, file.path());
     const std::int64_t n = info.num_elements();
     // One partial sum a tile, added in order: the same for any number of threads.
-    std::vector<double> partial(static_cast<std::size_t>((n + kTileElements - 1) / kTileElements));
+    std::vector<double> partial(static_cast<std::size_t>(num_tiles(n)));
     for_each_tile(n, [&](std::int64_t tile, std::int64_t offset, std::int64_t count) {
       float* values = tile_scratch(1);
       source.load(offset, count, values);
@@ -271,8 +271,14 @@ MergePlan plan_merge(Recipe recipe) {
     open_statistics(plan);
   }
   const auto threads = static_cast<std::uint64_t>(at::get_num_threads());
-  const std::uint64_t per_model = plan.recipe.method->has_density ? 800'000 : 40'000;
-  plan.memory_bytes = 20'000'000 + threads * (plan.models.size() + 5) * per_model;
+  plan.memory_bytes = 20'000'000 + threads * (plan.models.size() + 5) * 40'000;
+  if (plan.recipe.method->has_density) {  // what magnitude_bracket.h keeps of the largest tensor
+    std::int64_t largest = 0;
+    for (const TensorInfo& info : first.tensors()) {
+      largest = std::max(largest, info.num_elements());
+    }
+    plan.memory_bytes += plan.models.size() * static_cast<std::uint64_t>(largest) / 8;
+  }
   // Parameters are looked up once for every tensor, so that a missing one shows now.
   const std::vector<double> no_scales(plan.models.size(), 1.0);
   for (const TensorInfo& info : first.tensors()) {

@@ -69,8 +69,9 @@ void task_arithmetic_merge(const TensorTask& task);
 /// magnitude (of equal ones, those with the lowest index; none where density is 0); elect the sign
 /// of sum w_i delta_i (0 counts as +); add the w_i delta_i of that sign, divided element by element
 /// by the sum of their w_i where normalize; times lambda; plus theta_0. Deviations from the paper:
-/// trims per tensor, not over the whole model; weights come before the election. Cost: three passes
-/// over the inputs where density < 1, else one. Memory: 0.4 MB per model and thread.
+/// trims per tensor, not over the whole model; weights come before the election. Cost: two passes
+/// over the inputs where density < 1, else one (magnitude_select.h). Memory: some 100 KB a thread,
+/// and a few percent of a tensor's elements for each model.
 void ties_merge(const TensorTask& task);
 
 /// theta = sum w_i F_i theta_i / sum w_i F_i with F_i = max(F_i / |F_i|, 1e-6), |F_i| the L2 norm

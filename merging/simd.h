@@ -6,7 +6,7 @@
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define GM_SIMD                                     \
   __attribute__((optimize("O3", "fp-contract=off"), \
-                 target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+                 target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define GM_SIMD __attribute__((optimize("O3", "fp-contract=off")))
 #endif

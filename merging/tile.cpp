@@ -127,8 +127,7 @@ void TileSink::write(std::int64_t offset, std::int64_t count, const float* value
 void for_each_tile(
     std::int64_t n,
     const std::function<void(std::int64_t tile, std::int64_t offset, std::int64_t count)>& fn) {
-  const std::int64_t tiles = (n + kTileElements - 1) / kTileElements;
-  at::parallel_for(0, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, num_tiles(n), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t tile = begin; tile < end; ++tile) {
       const std::int64_t offset = tile * kTileElements;
       fn(tile, offset, std::min(kTileElements, n - offset));

@@ -13,6 +13,10 @@ namespace growmerge::merging {
 
 inline constexpr std::int64_t kTileElements = 8192;  // 32 KiB: all tiles of a task fit in L2
 
+[[nodiscard]] inline std::int64_t num_tiles(std::int64_t n) {
+  return (n + kTileElements - 1) / kTileElements;
+}
+
 /// One tensor of one mapped file.
 struct TileSource {
   std::span<const std::byte> bytes;
