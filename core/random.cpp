@@ -6,15 +6,20 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "core/simd.h"
 
 namespace growmerge {
+namespace {
+
+constexpr std::uint64_t kMultiplier0 = 0xD2511F53;
+constexpr std::uint64_t kMultiplier1 = 0xCD9E8D57;
+constexpr std::uint32_t kWeyl0 = 0x9E3779B9;
+constexpr std::uint32_t kWeyl1 = 0xBB67AE85;
+
+}  // namespace
 
 std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                         std::array<std::uint32_t, 2> key) {
-  constexpr std::uint64_t kMultiplier0 = 0xD2511F53;
-  constexpr std::uint64_t kMultiplier1 = 0xCD9E8D57;
-  constexpr std::uint32_t kWeyl0 = 0x9E3779B9;
-  constexpr std::uint32_t kWeyl1 = 0xBB67AE85;
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t product0 = kMultiplier0 * counter[0];
     const std::uint64_t product1 = kMultiplier1 * counter[2];
@@ -41,6 +46,41 @@ std::array<std::uint32_t, 4> block(std::uint64_t seed, std::uint64_t stream,
 double to_unit(std::uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1.0p-53; }
 
 }  // namespace
+
+GM_SIMD void philox_fill(std::uint64_t seed, std::uint64_t stream, std::uint64_t first,
+                         std::int64_t count, std::uint32_t* out) {
+  constexpr std::int64_t kLanes = 16;
+  const auto key0 = static_cast<std::uint32_t>(seed);
+  const auto key1 = static_cast<std::uint32_t>(seed >> 32);
+  for (std::int64_t begin = 0; begin < count; begin += kLanes) {
+    std::uint32_t c[4][kLanes];
+    for (std::int64_t i = 0; i < kLanes; ++i) {
+      const std::uint64_t position = first + static_cast<std::uint64_t>(begin + i);
+      c[0][i] = static_cast<std::uint32_t>(position);
+      c[1][i] = static_cast<std::uint32_t>(position >> 32);
+      c[2][i] = static_cast<std::uint32_t>(stream);
+      c[3][i] = static_cast<std::uint32_t>(stream >> 32);
+    }
+    for (std::uint32_t round = 0; round < 10; ++round) {
+      const std::uint32_t k0 = key0 + round * kWeyl0;
+      const std::uint32_t k1 = key1 + round * kWeyl1;
+      for (std::int64_t i = 0; i < kLanes; ++i) {
+        const std::uint64_t product0 = kMultiplier0 * c[0][i];
+        const std::uint64_t product1 = kMultiplier1 * c[2][i];
+        c[0][i] = static_cast<std::uint32_t>(product1 >> 32) ^ c[1][i] ^ k0;
+        c[1][i] = static_cast<std::uint32_t>(product1);
+        c[2][i] = static_cast<std::uint32_t>(product0 >> 32) ^ c[3][i] ^ k1;
+        c[3][i] = static_cast<std::uint32_t>(product0);
+      }
+    }
+    const std::int64_t lanes = std::min(kLanes, count - begin);
+    for (std::int64_t word = 0; word < 4; ++word) {
+      for (std::int64_t i = 0; i < lanes; ++i) {
+        out[word * count + begin + i] = c[word][i];
+      }
+    }
+  }
+}
 
 std::uint64_t Philox::bits(std::uint64_t position) const {
   const auto words = block(seed_, stream_, position);

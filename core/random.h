@@ -15,6 +15,12 @@ namespace growmerge {
 [[nodiscard]] std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                                       std::array<std::uint32_t, 2> key);
 
+/// `count` such blocks at once, on the vector unit: those of counters {position, position >> 32,
+/// stream, stream >> 32} from `first` on, under the key of `seed`, as Philox uses them. Word w of
+/// block first + i goes to out[w * count + i].
+void philox_fill(std::uint64_t seed, std::uint64_t stream, std::uint64_t first, std::int64_t count,
+                 std::uint32_t* out);
+
 class Philox {
  public:
   /// `stream` separates uses of one seed; take stream_id("...") of a name.

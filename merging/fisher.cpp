@@ -3,7 +3,7 @@
 
 #include "core/error.h"
 #include "merging/method.h"
-#include "merging/simd.h"
+#include "core/simd.h"
 
 namespace growmerge::merging {
 namespace {

@@ -9,7 +9,7 @@
 #include <mutex>
 
 #include "core/random.h"
-#include "merging/simd.h"
+#include "core/simd.h"
 
 namespace growmerge::merging {
 namespace {

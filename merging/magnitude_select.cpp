@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "merging/magnitude_bracket.h"
-#include "merging/simd.h"
+#include "core/simd.h"
 
 namespace growmerge::merging {
 namespace {

@@ -170,6 +170,8 @@ TensorTask make_task(const MergePlan& plan, const TensorInfo& info,
   task.normalize =
       recipe.parameter("normalize", method.normalize_default ? 1 : 0, info.name, depth) != 0;
   task.lambda = recipe.parameter("lambda", 1.0, info.name, depth);
+  task.rescale = method.is_random && recipe.parameter("rescale", 1, info.name, depth) != 0;
+  task.seed = recipe.random_seed;
   if (plan.base) {
     task.base = source_of(plan.base->file(info.name), info.name, plan.base->dir());
   }
@@ -272,7 +274,7 @@ MergePlan plan_merge(Recipe recipe) {
   }
   const auto threads = static_cast<std::uint64_t>(at::get_num_threads());
   plan.memory_bytes = 20'000'000 + threads * (plan.models.size() + 5) * 40'000;
-  if (plan.recipe.method->has_density) {  // what magnitude_bracket.h keeps of the largest tensor
+  if (plan.recipe.method->has_density && !plan.recipe.method->is_random) {  // what magnitude_bracket.h keeps of the largest tensor
     std::int64_t largest = 0;
     for (const TensorInfo& info : first.tensors()) {
       largest = std::max(largest, info.num_elements());
@@ -339,6 +341,7 @@ Manifest merge_manifest(const MergePlan& plan) {
   Manifest out;
   out.stage = "merge";
   out.config = plan.recipe.text;
+  out.seed = plan.recipe.random_seed;
   out.notes["method"] = plan.recipe.method->name;
   const auto add = [&out](const char* role, const fs::path& path) {
     out.inputs.push_back({role, path.string(), path_identity(path)});

@@ -30,7 +30,9 @@ struct TensorTask {
   TileSource base;            // methods with a base only
   std::vector<Input> inputs;  // the models, base apart, in the recipe's order
   bool normalize = false;
+  bool rescale = false;
   double lambda = 1.0;
+  std::uint64_t seed = 0;  // of random methods
   TileSink out;
 };
 
@@ -48,6 +50,7 @@ struct Method {
   bool weight_required;
   bool has_normalize;
   bool normalize_default;
+  bool is_random;  // takes random_seed, and rescale (on by default)
   MethodFunction function;
 };
 
@@ -73,6 +76,14 @@ void task_arithmetic_merge(const TensorTask& task);
 /// over the inputs where density < 1, else one (magnitude_select.h). Memory: some 100 KB a thread,
 /// and a few percent of a tensor's elements for each model.
 void ties_merge(const TensorTask& task);
+
+/// DARE with TIES' election (Yu et al. 2023, arXiv 2311.03099), in mergekit's form: per model each
+/// entry of delta_i survives with probability density (to 2^-16), independently; where `rescale`
+/// the rest is multiplied by sum |delta_i| / sum |surviving delta_i| over the tensor (not where
+/// either is below 1e-7); then weights, election, average and lambda as ties_merge. Random bits are
+/// Philox's, a function of seed, position of the model in the recipe, tensor name and element. Cost:
+/// two passes over the inputs, one without rescale. Deviation from the paper: it divides by density.
+void dare_ties_merge(const TensorTask& task);
 
 /// theta = sum w_i F_i theta_i / sum w_i F_i with F_i = max(F_i / |F_i|, 1e-6), |F_i| the L2 norm
 /// over all tensors of model i (Matena & Raffel 2021, arXiv 2111.09832). An error where sum w_i F_i

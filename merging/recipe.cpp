@@ -66,17 +66,20 @@ std::vector<std::string> global_keys(const Method& method) {
   if (method.has_lambda) {
     out.emplace_back("lambda");
   }
+  if (method.is_random) {
+    out.emplace_back("rescale");
+  }
   return out;
 }
 
 /// mergekit's options of the same methods that exist for other methods or for its own engine. They
 /// are taken where they ask for what is done anyway.
-bool is_idle_option(const std::string& key, const YamlNode& value) {
+bool is_idle_option(const Method& method, const std::string& key, const YamlNode& value) {
   if (key == "int8_mask") {  // how mergekit stores a mask; no effect on the result
     (void)value.as_bool();
     return true;
   }
-  return key == "rescale" && !value.as_bool();
+  return key == "rescale" && !method.is_random && !value.as_bool();
 }
 
 std::map<std::string, ParameterValue> parse_parameters(const YamlNode* node,
@@ -88,18 +91,19 @@ std::map<std::string, ParameterValue> parse_parameters(const YamlNode* node,
   }
   GM_CHECK(node->is_map(), kInvalidArgument, node->where(), ": 'parameters' must be a map");
   for (const auto& [key, value] : node->entries) {
-    if (method.base == BaseUse::kRequired && value.is_scalar() && is_idle_option(key, value)) {
+    if (method.base == BaseUse::kRequired && value.is_scalar() &&
+        is_idle_option(method, key, value)) {
       continue;
     }
     if (key == "density" && !method.has_density) {
       fail(ErrorCode::kInvalidArgument, value.where(), ": method ", method.name,
-           " has no density: remove it, or use ties");
+           " has no density: remove it, or use ties or dare_ties");
     }
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       unknown_key(value, key, known);
     }
-    const auto type =
-        key == "normalize" ? ParameterValue::Type::kFlag : ParameterValue::Type::kNumber;
+    const bool is_flag = key == "normalize" || key == "rescale";
+    const auto type = is_flag ? ParameterValue::Type::kFlag : ParameterValue::Type::kNumber;
     const ParameterValue parsed = ParameterValue::parse(value, type, key);
     for (const double number : parsed.values()) {
       GM_CHECK(key != "density" || (number >= 0.0 && number <= 1.0), kInvalidArgument,
@@ -229,7 +233,8 @@ double Recipe::parameter(const std::string& key, double otherwise, const std::st
 
 Recipe parse_recipe(const YamlNode& root) {
   check_keys(root,
-             {"merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", "name"});
+             {"merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", "name",
+              "random_seed"});
   const YamlNode* method = root.find("merge_method");
   GM_CHECK(method != nullptr, kInvalidArgument, root.where(), ": key 'merge_method' is missing");
   Recipe out;
@@ -266,6 +271,14 @@ Recipe parse_recipe(const YamlNode& root) {
   out.parameters = parse_parameters(root.find("parameters"), global_keys(*out.method), *out.method);
   out.dtype = dtype_of(root, "dtype");
   out.out_dtype = dtype_of(root, "out_dtype");
+  if (const YamlNode* seed = root.find("random_seed"); seed != nullptr) {
+    GM_CHECK(out.method->is_random, kInvalidArgument, seed->where(), ": method ",
+             out.method->name, " draws no random numbers: remove random_seed");
+    const std::int64_t value = seed->as_int();
+    GM_CHECK(value >= 0, kInvalidArgument, seed->where(), ": random_seed ", value,
+             " is negative");
+    out.random_seed = static_cast<std::uint64_t>(value);
+  }
   out.text = dump(root) + "\n";
   return out;
 }

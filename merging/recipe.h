@@ -40,6 +40,7 @@ struct Recipe {
   std::map<std::string, ParameterValue> parameters;
   std::optional<std::string> dtype;
   std::optional<std::string> out_dtype;
+  std::uint64_t random_seed = 0;
   std::string text;  // the whole recipe as YAML, overrides applied
 
   /// A model's parameter at a tensor. Errors: kInvalidArgument where none is given and the method

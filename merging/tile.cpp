@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "merging/simd.h"
+#include "core/simd.h"
 
 namespace growmerge::merging {
 namespace {

@@ -41,6 +41,7 @@ StagePlan plan(const YamlNode& node) {
   out.stage = "merge";
   out.config = node_to_yaml(node);
   out.max_ranks = 1;
+  out.seed = recipe.random_seed;
   if (!recipe.base.empty()) {
     out.inputs.push_back({"base", recipe.base.string()});
   }

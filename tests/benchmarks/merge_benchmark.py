@@ -1,6 +1,6 @@
 """Merging five 180M models in bfloat16: mergekit and growmerge alternately, in one run.
 
-usage: merge_benchmark.py [--small] [--rounds N] [--dir DIR] [--methods linear,ties]
+usage: merge_benchmark.py [--small] [--rounds N] [--dir DIR] [--methods linear,ties,dare_ties]
 
 Prints wall time, the ratio, and peak memory: resident (mapped files included) and anonymous (what a
 program really needs), sampled every 20 ms from /proc. Start-up is included on both sides. Inputs are
@@ -50,7 +50,7 @@ def recipe_of(root, method):
     recipe = {"merge_method": method, "models": models, "dtype": "bfloat16"}
     if method != "linear":
         recipe["base_model"] = str(root / "base")
-    if method == "ties":
+    if method != "linear":
         for model in models:
             model["parameters"]["density"] = 0.5
     path = root / f"{method}.yaml"
@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--small", action="store_true", help="8M-parameter models, for a quick look")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", help="where inputs and outputs go (default: a temporary folder)")
-    parser.add_argument("--methods", default="linear,ties")
+    parser.add_argument("--methods", default="linear,ties,dare_ties")
     options = parser.parse_args()
     if not TOOL.exists() or not MERGEKIT.exists():
         sys.exit(f"needs {TOOL} and {MERGEKIT}")

@@ -52,5 +52,27 @@ TEST(PermutedIndex, DependsOnSeedAndStream) {
   EXPECT_LT(same, 30);
 }
 
+TEST(Philox, FillEqualsTheBlocksOneByOne) {
+  const std::uint64_t seed = 0x123456789abcdef0ULL;
+  const std::uint64_t stream = 0x0fedcba987654321ULL;
+  for (const std::int64_t count : {1, 15, 16, 37, 128}) {
+    const std::uint64_t first = 0xfffffff0ULL;  // crosses into the upper half of the counter
+    std::vector<std::uint32_t> out(static_cast<std::size_t>(4 * count));
+    philox_fill(seed, stream, first, count, out.data());
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::uint64_t position = first + static_cast<std::uint64_t>(i);
+      const auto expected = philox4x32(
+          {static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32),
+           static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)},
+          {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+      for (std::int64_t word = 0; word < 4; ++word) {
+        EXPECT_EQ(out[static_cast<std::size_t>(word * count + i)],
+                  expected[static_cast<std::size_t>(word)])
+            << count << " " << i << " " << word;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace growmerge

@@ -117,6 +117,17 @@ TEST(Recipe, RefusesUnknownNamesWithPlaceAndNearest) {
                kInvalidArgument, "unknown key 'rescale'");
 }
 
+TEST(Recipe, RandomMethodsTakeASeedAndRescale) {
+  const std::string dare = "merge_method: dare_ties\nbase_model: /b\nmodels: [{model: /a}]\n";
+  const Recipe r = parse(dare + "random_seed: 7\nparameters: {rescale: false, density: 0.5}");
+  EXPECT_EQ(r.random_seed, 7U);
+  EXPECT_EQ(r.parameter("rescale", 1, "t", 0), 0);
+  EXPECT_EQ(parse(dare).random_seed, 0U);
+  EXPECT_ERROR(parse(dare + "random_seed: -1"), kInvalidArgument, "r.yaml:4", "-1 is negative");
+  EXPECT_ERROR(parse("merge_method: linear\nmodels: [{model: /a}]\nrandom_seed: 1"),
+               kInvalidArgument, "r.yaml:3", "linear draws no random numbers");
+}
+
 TEST(Recipe, FisherNeedsStatistics) {
   EXPECT_ERROR(parse("merge_method: fisher\nmodels: [{model: /a}]"), kInvalidArgument,
                "needs 'statistics'", "growmerge stats");

@@ -139,8 +139,7 @@ def compare_with_lm_eval(folder):
             {"name": f"multiblimp_{language}", "kind": "multiblimp", "path": path, "preset": "lm-eval"}
         )
     results, items = ours({"tasks": tasks}, folder / "subset")
-    for name, expected in theirs.items():
-        compare_items(name, items[name], expected)
+    close = {name: compare_items(name, items[name], expected) for name, expected in theirs.items()}
     for name, wins in (("blimp_all", True), ("blimp_original", False)):
         for item, row in zip(items[name], blimp, strict=True):
             if row["sentence_good"] == row["sentence_bad"]:
@@ -153,11 +152,14 @@ def compare_with_lm_eval(folder):
         error = abs(
             results["results"][name]["acc_stderr,none"] - their_results[name]["acc_stderr,none"]
         )
-        check(error < 1e-9, f"{name}: standard errors differ by {error}")  # NaN fails, too
+        # NaN fails, too. A decision that float32 sees otherwise moves the accuracy by one item.
+        bound = 1e-9 + close[name] / len(items[name]) ** 1.5
+        check(error < bound, f"{name}: standard errors differ by {error}")
 
 
 def compare_items(name, items, expected):
-    """Log-probabilities of every item, and its decision unless float32 may see it otherwise."""
+    """Log-probabilities of every item, and its decision unless float32 may see it otherwise: of so
+    many, which is returned."""
     check(len(expected) == len(items), f"{name}: {len(items)} items, the harness has {len(expected)}")
     worst = 0.0
     close = 0
@@ -178,6 +180,7 @@ def compare_items(name, items, expected):
         f"{name}: {len(expected)} items, log p within {worst:.1e}, same decisions "
         f"({close} pairs closer than 2e-4, but no ties)"
     )
+    return close
 
 
 def full_accuracies(folder):

@@ -4,13 +4,15 @@ Linear and task arithmetic must agree to 1 unit in the last place of float32, ta
 of the largest term of the sum (both programs add in float32, where a sum that cancels keeps the
 rounding of its terms). TIES likewise, except entries where some model's |delta| lies exactly at its
 threshold: there "the k largest" is ambiguous and mergekit's choice arbitrary. Each such entry is
-checked to be one, and they may be 3 % at most.
+checked to be one, and they may be 3 % at most. DARE-TIES gives mergekit our draws, made here from
+Philox's definition; it adds up its L1 norms in float32, hence 1e-5 of a difference.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 try:
@@ -19,17 +21,19 @@ try:
     import yaml
     from safetensors.torch import load_file
     from transformers import LlamaConfig, LlamaForCausalLM
-    import mergekit  # noqa: F401
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.merge_methods.generalized_task_arithmetic import GeneralizedTaskArithmeticMerge
+    from mergekit.options import MergeOptions
 except ImportError as error:
     print(f"skipped: a peer is missing: {error}")
     sys.exit(77)
 
 ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
 BUILD = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/dev/bin/growmerge")).parent.parent
-MERGEKIT = Path(sys.executable).parent / "mergekit-yaml"
 TOOL = BUILD / "tests/merging/growmerge_merge_tool"
 NAMES = ["m0", "m1", "m2"]
-
+SEED = 11
 
 def make_models(root, tied, dtypes):
     """A base and three models that differ from it by small random steps."""
@@ -63,11 +67,69 @@ def merge_both(root, recipe, label):
     path = root / f"{label}.yaml"
     path.write_text(yaml.safe_dump(recipe))
     peer, ours = root / f"{label}-peer", root / f"{label}-ours"
-    run([MERGEKIT, path, peer, "--quiet", "--no-write-model-card", "--no-copy-tokenizer"])
     run([TOOL, path, ours])
+    recipe = dict(recipe)
+    with our_draws(root, recipe) if recipe.pop("random_seed", None) else nullcontext():
+        options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False)
+        run_merge(MergeConfiguration.model_validate(recipe), str(peer), options)
     model = LlamaForCausalLM.from_pretrained(ours)  # stock Transformers loads it
     assert model.dtype == torch.float32
     return load_file(peer / "model.safetensors"), load_file(ours / "model.safetensors")
+
+
+def philox(position, stream, seed):
+    """Philox4x32-10 at an array of counters {position, stream}: four arrays of 32-bit words."""
+    mask = np.uint64(0xFFFFFFFF)
+    c = [position & mask, position >> np.uint64(32)]
+    c += [np.full_like(position, stream & 0xFFFFFFFF), np.full_like(position, stream >> 32)]
+    key = [np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32)]
+    for _ in range(10):
+        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(p1 >> np.uint64(32)) ^ c[1] ^ key[0], p1 & mask,
+             (p0 >> np.uint64(32)) ^ c[3] ^ key[1], p0 & mask]
+        key = [(key[0] + np.uint64(0x9E3779B9)) & mask, (key[1] + np.uint64(0xBB67AE85)) & mask]
+    return c
+
+
+def fnv1a(text):
+    out = 0xCBF29CE484222325
+    for byte in text.encode():
+        out = ((out ^ byte) * 0x100000001B3) % 2**64
+    return out
+
+
+def draws_of(recipe, tensor, count):
+    """docs/methods/merging.md: element i takes 16 bits of block i / 1024 * 128 + i % 128."""
+    out = []
+    index = np.arange(count, dtype=np.uint64)
+    block = index // np.uint64(1024) * np.uint64(128) + index % np.uint64(128)
+    lane = index % np.uint64(1024) // np.uint64(128)
+    for number, entry in enumerate(recipe["models"]):
+        density = value_at(entry["parameters"]["density"], tensor)
+        if density < 1:
+            words = philox(block, fnv1a(f"merging/dare/{number}/{tensor}"), SEED)
+            word = np.choose((lane // np.uint64(2)).astype(int), words)
+            bits = (word >> (np.uint64(16) * (lane % np.uint64(2)))) & np.uint64(0xFFFF)
+            out.append(torch.from_numpy(bits < round(density * 65536)))
+    return out
+
+
+@contextmanager
+def our_draws(root, recipe):
+    """mergekit with its Bernoulli draws replaced by ours."""
+    current = []
+    merge_group, bernoulli = GeneralizedTaskArithmeticMerge.merge_group, torch.bernoulli
+
+    def with_draws(self, group, /, **parameters):
+        current[:] = draws_of(recipe, group.metadata.name, group.base.tensor.numel())
+        return merge_group(self, group, **parameters)
+
+    GeneralizedTaskArithmeticMerge.merge_group = with_draws
+    torch.bernoulli = lambda p: current.pop(0).to(p.dtype).view_as(p)
+    try:
+        yield
+    finally:
+        GeneralizedTaskArithmeticMerge.merge_group, torch.bernoulli = merge_group, bernoulli
 
 
 def inputs(root, name):
@@ -114,6 +176,9 @@ def compare(root, recipe, label):
         scale = torch.maximum(scale, peer[name].abs())
         ulp = torch.from_numpy(np.spacing(scale.numpy()))
         off = (tensor.double() - peer[name].double()).abs() / ulp.double()
+        if recipe["merge_method"] == "dare_ties":  # in units of the allowed share of a difference
+            largest = torch.stack([(m[name] - base[name]).abs() for m in models]).max()
+            off = (tensor - peer[name]).abs().double() / (1e-5 * 3 * float(largest) + ulp.double())
         wrong = off > 1.0
         if ties and wrong.any():
             marked = at_threshold(root, recipe, name, base[name])
@@ -155,11 +220,16 @@ def recipes(root):
             "models": models_with(root, [{**w, "density": d} for w, d in zip(weights, densities)]),
             "parameters": {"normalize": normalize, "lambda": 1.0 if normalize else 0.6},
             "dtype": "float32"}
+        yield f"dare_ties-{normalize}", {
+            "merge_method": "dare_ties", "base_model": base, "random_seed": SEED,
+            "models": models_with(root, [{**w, "density": d} for w, d in zip(weights, densities)]),
+            "parameters": {"normalize": normalize, "rescale": normalize, "lambda": 0.9},
+            "dtype": "float32"}
 
 
 def main():
-    if not TOOL.exists() or not MERGEKIT.exists():
-        print(f"skipped: needs {TOOL} and {MERGEKIT}")
+    if not TOOL.exists():
+        print(f"skipped: needs {TOOL}")
         sys.exit(77)
     bf16, f16, f32 = torch.bfloat16, torch.float16, torch.float32
     for tied, dtypes in ((True, [bf16] * 4), (False, [f32, bf16, f16, f32])):
