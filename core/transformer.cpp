@@ -26,16 +26,16 @@ const at::Tensor& head_of(const ModelConfig& config, const ParamMap& params) {
 
 at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
                          const at::Tensor& tokens, std::span<const std::int32_t> segment_starts,
-                         Workspace* workspace) {
+                         Workspace* workspace, const ops::Prefixes* prefixes) {
   WorkspaceScope scope(workspace);
   const at::ScalarType dtype = transformer::compute_dtype(params);
   const ModelParams p = transformer::model_params(config, params, dtype, "parameters");
   transformer::check_ids(tokens, config.vocab_size, false, "tokens");
   Buffers& b = scope->buffers(config, tokens.numel(), false, dtype, 0);
   const std::int64_t longest =
-      transformer::fill_positions(segment_starts, tokens.numel(), b.positions);
-  transformer::forward(config, p, tokens, segment_starts, scope->rope_table(longest, config), b,
-                       nullptr);
+      transformer::fill_positions(segment_starts, tokens.numel(), b.positions, prefixes);
+  transformer::forward(config, p, tokens, {.starts = segment_starts, .prefixes = prefixes},
+                       scope->rope_table(longest, config), b, nullptr);
   return workspace != nullptr ? b.norm.clone() : b.norm;
 }
 

@@ -29,6 +29,7 @@
 
 #include "core/batch_source.h"
 #include "core/model_config.h"
+#include "core/ops/attention.h"
 #include "core/param_map.h"
 
 namespace growmerge {
@@ -81,11 +82,13 @@ LossResult loss_and_gradients(const ModelConfig& config, const ParamMap& params,
                                       const Batch& batch, Workspace* workspace = nullptr);
 
 /// The final hidden states (after the last norm), [N, d], of segments packed one behind another. N
-/// = tokens.numel(), segment_starts as in Batch.
+/// = tokens.numel(), segment_starts as in Batch. With `prefixes` a segment continues the positions
+/// that they name for it (earlier ones of this batch), in place and in attention.
 [[nodiscard]] at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
                                        const at::Tensor& tokens,
                                        std::span<const std::int32_t> segment_starts,
-                                       Workspace* workspace = nullptr);
+                                       Workspace* workspace = nullptr,
+                                       const ops::Prefixes* prefixes = nullptr);
 /// Logits of some hidden states, [M, V], float32 (float64 for float64 parameters).
 [[nodiscard]] at::Tensor head_logits(const ModelConfig& config, const ParamMap& params,
                                      const at::Tensor& hidden_MD);

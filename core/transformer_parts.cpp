@@ -188,7 +188,7 @@ std::int64_t buffer_bytes(const ModelConfig& config, const BufferShape& shape) {
 }
 
 std::int64_t fill_positions(std::span<const std::int32_t> starts, std::int64_t n,
-                            const at::Tensor& positions) {
+                            const at::Tensor& positions, const ops::Prefixes* prefixes) {
   GM_CHECK(starts.size() >= 2 && starts.front() == 0 && starts.back() == n, kMismatch,
            "segment_starts must run from 0 to the number of positions (", n, "), has ",
            starts.size(), " entries", starts.empty() ? "" : " ending at ",
@@ -198,10 +198,11 @@ std::int64_t fill_positions(std::span<const std::int32_t> starts, std::int64_t n
   for (std::size_t s = 0; s + 1 < starts.size(); ++s) {
     GM_CHECK(starts[s] < starts[s + 1], kMismatch, "segment_starts must ascend: entry ", s, " is ",
              starts[s], ", the next is ", starts[s + 1]);
+    const auto before = prefixes == nullptr ? 0 : static_cast<std::int32_t>(prefixes->of(s).size());
     for (std::int32_t i = starts[s]; i < starts[s + 1]; ++i) {
-      p[i] = i - starts[s];
+      p[i] = before + i - starts[s];
     }
-    longest = std::max<std::int64_t>(longest, starts[s + 1] - starts[s]);
+    longest = std::max<std::int64_t>(longest, before + starts[s + 1] - starts[s]);
   }
   return longest;
 }
@@ -220,11 +221,12 @@ void check_ids(const at::Tensor& ids, std::int64_t vocab_size, bool targets, con
 
 namespace {
 
-void attend(const ModelConfig& c, const LayerBuffers& b, std::span<const std::int32_t> starts,
+void attend(const ModelConfig& c, const LayerBuffers& b, const Segments& segments,
             std::int64_t layer, KeyValueCache* cache) {
   const ops::AttentionShape shape{c.num_heads, c.num_kv_heads, c.head_dim};
   if (cache == nullptr) {
-    ops::attention_forward(shape, starts, b.q, b.k, b.v, b.attention, b.lse);
+    ops::attention_forward(shape, segments.starts, b.q, b.k, b.v, b.attention, b.lse,
+                           segments.prefixes);
     return;
   }
   const auto l = static_cast<std::size_t>(layer);
@@ -238,7 +240,7 @@ void attend(const ModelConfig& c, const LayerBuffers& b, std::span<const std::in
 }  // namespace
 
 void forward(const ModelConfig& c, const ModelParams& params, const at::Tensor& tokens,
-             std::span<const std::int32_t> starts, const ops::RopeTable& rope, Buffers& b,
+             const Segments& segments, const ops::RopeTable& rope, Buffers& b,
              KeyValueCache* cache) {
   const auto layers = static_cast<std::size_t>(c.num_layers);
   const bool training = b.layers.size() == layers && b.dx.defined();
@@ -258,7 +260,7 @@ void forward(const ModelConfig& c, const ModelParams& params, const at::Tensor& 
     ops::linear_forward(b.norm, p.v, a.v);
     ops::rope_(a.q, c.head_dim, rope, b.positions, false);
     ops::rope_(a.k, c.head_dim, rope, b.positions, false);
-    attend(c, a, starts, static_cast<std::int64_t>(l), cache);
+    attend(c, a, segments, static_cast<std::int64_t>(l), cache);
     ops::linear_forward(a.attention, p.o, b.delta);
     ops::add_rms_norm(a.x, b.delta, p.post_norm, c.rms_norm_eps, a.mid, b.norm, a.rstd_post);
     ops::linear_forward(b.norm, p.gate, a.gate);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/model_config.h"
+#include "core/ops/attention.h"
 #include "core/ops/rope.h"
 #include "core/param_map.h"
 
@@ -73,10 +74,10 @@ struct BufferShape {
                                       const BufferShape& held_shape, Buffers& held);
 [[nodiscard]] std::int64_t buffer_bytes(const ModelConfig& config, const BufferShape& shape);
 
-/// Fills `positions` by segment; returns the longest segment. Errors: kMismatch when the segments
-/// do not tile [0, N).
+/// Fills `positions` by segment, behind its prefix; returns the longest of both together. Errors:
+/// kMismatch when the segments do not tile [0, N).
 std::int64_t fill_positions(std::span<const std::int32_t> segment_starts, std::int64_t n,
-                            const at::Tensor& positions);
+                            const at::Tensor& positions, const ops::Prefixes* prefixes = nullptr);
 /// Errors: kMismatch naming the first id outside [0, V) (or not `ignored`).
 void check_ids(const at::Tensor& ids, std::int64_t vocab_size, bool targets, const char* what);
 
@@ -86,11 +87,17 @@ struct KeyValueCache {
   std::int64_t length = 0;
 };
 
+/// What the positions of a batch attend to.
+struct Segments {
+  std::span<const std::int32_t> starts;  // as in Batch
+  const ops::Prefixes* prefixes = nullptr;
+};
+
 /// Embeds and runs all layers and the last norm: buffers.norm holds the final hidden states. With a
 /// cache, the tokens continue what the cache holds and are added to it.
 void forward(const ModelConfig& config, const ModelParams& params, const at::Tensor& tokens,
-             std::span<const std::int32_t> segment_starts, const ops::RopeTable& rope,
-             Buffers& buffers, KeyValueCache* cache);
+             const Segments& segments, const ops::RopeTable& rope, Buffers& buffers,
+             KeyValueCache* cache);
 
 /// The head's chunk of logits, out [C, V], of hidden rows [C, d]. `scaled` is used where the head
 /// has a normalisation factor.

@@ -147,7 +147,7 @@ LossResult loss_and_gradients(const ModelConfig& config, const ParamMap& params,
     }
   };
 
-  transformer::forward(config, p, batch.tokens, batch.segment_starts, rope, b, nullptr);
+  transformer::forward(config, p, batch.tokens, {.starts = batch.segment_starts}, rope, b, nullptr);
   LossResult result = head_backward(config, p, batch, gradient_scale, b, g.head);
   if (!config.tie_word_embeddings) {
     ready("lm_head.weight");
@@ -183,7 +183,7 @@ LossResult forward_loss(const ModelConfig& config, const ParamMap& params, const
   const std::int64_t n = batch.num_positions();
   Buffers& b = scope->buffers(config, n, false, dtype, n);
   const std::int64_t longest = transformer::fill_positions(batch.segment_starts, n, b.positions);
-  transformer::forward(config, p, batch.tokens, batch.segment_starts,
+  transformer::forward(config, p, batch.tokens, {.starts = batch.segment_starts},
                        scope->rope_table(longest, config), b, nullptr);
   LossResult result = empty_result(batch);
   const std::int64_t chunk = b.logits.size(0);

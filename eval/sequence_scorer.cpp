@@ -1,13 +1,12 @@
 #include "eval/sequence_scorer.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/index_select.h>
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
 
 #include "core/error.h"
 #include "core/progress.h"
@@ -19,73 +18,99 @@ namespace {
 std::int64_t num_inputs(const ScoreRequest& request) {
   return static_cast<std::int64_t>(request.tokens.size()) - 1;
 }
-std::int64_t num_scored(const ScoreRequest& request) {
-  return std::max<std::int64_t>(
-      0, static_cast<std::int64_t>(request.tokens.size()) - request.first_scored);
+bool scores_something(const ScoreRequest& request) {
+  return static_cast<std::int64_t>(request.tokens.size()) > request.first_scored;
 }
 
-/// The packed inputs of one batch: positions to score and what stands there.
+/// How many inputs two sequences begin with in common: their computation is the same.
+std::size_t shared_inputs(const ScoreRequest& a, const ScoreRequest& b) {
+  const std::size_t most = std::min(a.tokens.size(), b.tokens.size());
+  std::size_t count = 0;
+  while (count < most && a.tokens[count] == b.tokens[count]) {
+    ++count;
+  }
+  return std::min({count, a.tokens.size() - 1, b.tokens.size() - 1});
+}
+
+/// A batch as a forest: a position for every different beginning of a sequence, a score for every
+/// different (beginning, next token).
 struct Packed {
-  at::Tensor inputs;                         // int64 [N]
-  std::vector<std::int32_t> segment_starts;  // [segments + 1]
-  at::Tensor rows;                           // int64 [M], positions whose prediction is scored
-  at::Tensor targets;                        // int64 [M]
+  std::vector<std::int64_t> inputs;          // [N] token of each position
+  std::vector<std::int32_t> segment_starts;  // [segments + 1] runs of one sequence's new positions
+  ops::Prefixes prefixes;                    // what each run continues
+  std::vector<std::int64_t> rows;            // [M] positions whose next token is scored
+  std::vector<std::int64_t> targets;         // [M] that token
+  std::vector<std::vector<std::int32_t>> scores;  // for each sequence, its scores in order
 };
 
 Packed pack(const std::vector<ScoreRequest>& requests, const std::vector<std::int64_t>& batch) {
-  std::int64_t total_inputs = 0;
-  std::int64_t total_scored = 0;
-  for (const std::int64_t index : batch) {
-    total_inputs += num_inputs(requests[static_cast<std::size_t>(index)]);
-    total_scored += num_scored(requests[static_cast<std::size_t>(index)]);
-  }
-  Packed packed{at::empty({total_inputs}, at::kLong),
-                {0},
-                at::empty({total_scored}, at::kLong),
-                at::empty({total_scored}, at::kLong)};
-  auto* inputs = packed.inputs.data_ptr<std::int64_t>();
-  auto* rows = packed.rows.data_ptr<std::int64_t>();
-  auto* targets = packed.targets.data_ptr<std::int64_t>();
-  std::int64_t position = 0;
+  Packed packed;
+  packed.segment_starts.push_back(0);
+  // Of the sequence before: its positions, and for each token its score (-1: not made).
+  std::vector<std::int32_t> path;
+  std::vector<std::int32_t> scored;
+  const ScoreRequest* before = nullptr;
   for (const std::int64_t index : batch) {
     const ScoreRequest& request = requests[static_cast<std::size_t>(index)];
-    for (std::int64_t i = 0; i < num_inputs(request); ++i) {
-      inputs[position] = request.tokens[static_cast<std::size_t>(i)];
-      if (i + 1 >= request.first_scored) {
-        *rows++ = position;
-        *targets++ = request.tokens[static_cast<std::size_t>(i) + 1];
+    const auto inputs = static_cast<std::size_t>(num_inputs(request));
+    const std::size_t shared = before == nullptr ? 0 : shared_inputs(*before, request);
+    path.resize(shared);
+    if (shared < inputs) {
+      packed.prefixes.rows.insert(packed.prefixes.rows.end(), path.begin(), path.end());
+      packed.prefixes.starts.push_back(static_cast<std::int64_t>(packed.prefixes.rows.size()));
+      for (std::size_t i = shared; i < inputs; ++i) {
+        path.push_back(static_cast<std::int32_t>(packed.inputs.size()));
+        packed.inputs.push_back(request.tokens[i]);
       }
-      ++position;
+      packed.segment_starts.push_back(static_cast<std::int32_t>(packed.inputs.size()));
     }
-    packed.segment_starts.push_back(static_cast<std::int32_t>(position));
+    // Where one of the two ends, its last token may be shared as well.
+    const bool also_last = before != nullptr && before->tokens[shared] == request.tokens[shared];
+    scored.resize(shared + (also_last ? 1 : 0));
+    scored.resize(request.tokens.size(), -1);
+    std::vector<std::int32_t>& scores = packed.scores.emplace_back();
+    for (auto i = static_cast<std::size_t>(request.first_scored); i < request.tokens.size(); ++i) {
+      if (scored[i] < 0) {
+        scored[i] = static_cast<std::int32_t>(packed.rows.size());
+        packed.rows.push_back(path[i - 1]);
+        packed.targets.push_back(request.tokens[i]);
+      }
+      scores.push_back(scored[i]);
+    }
+    before = &request;
   }
   return packed;
+}
+
+at::Tensor as_tensor(std::vector<std::int64_t>& values) {
+  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong);
 }
 
 void score_batch(const Model& model, const std::vector<ScoreRequest>& requests,
                  const std::vector<std::int64_t>& batch,
                  const std::function<std::string(std::int64_t)>& name_of, Workspace& workspace,
                  double* sums) {
-  const Packed packed = pack(requests, batch);
+  Packed packed = pack(requests, batch);
   const at::Device device = model.params.at("model.embed_tokens.weight").device();
-  at::Tensor hidden_ND = hidden_states(model.config, model.params, packed.inputs.to(device),
-                                       packed.segment_starts, &workspace);
-  if (packed.rows.size(0) != packed.inputs.size(0)) {
-    hidden_ND = hidden_ND.index_select(0, packed.rows.to(device));
-  }
-  const at::Tensor scores = target_log_probs(model.config, model.params, hidden_ND,
-                                             packed.targets.to(device), nullptr, &workspace)
-                                .to(at::kCPU, at::kDouble)
-                                .contiguous();
+  const at::Tensor hidden_ND =
+      hidden_states(model.config, model.params, as_tensor(packed.inputs).to(device),
+                    packed.segment_starts, &workspace, &packed.prefixes)
+          .index_select(0, as_tensor(packed.rows).to(device));
+  const at::Tensor scores =
+      target_log_probs(model.config, model.params, hidden_ND, as_tensor(packed.targets).to(device),
+                       nullptr, &workspace)
+          .to(at::kCPU, at::kDouble)
+          .contiguous();
   const double* score = scores.data_ptr<double>();
-  for (const std::int64_t index : batch) {
-    const std::int64_t count = num_scored(requests[static_cast<std::size_t>(index)]);
-    const double sum = std::accumulate(score, score + count, 0.0);
-    GM_CHECK(std::isfinite(sum), kCorrupt, "the score of ", name_of(index), " is ", sum,
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    double sum = 0.0;
+    for (const std::int32_t place : packed.scores[i]) {
+      sum += score[place];
+    }
+    GM_CHECK(std::isfinite(sum), kCorrupt, "the score of ", name_of(batch[i]), " is ", sum,
              ": the model's weights or activations are broken (NaN, infinity or overflow in ",
              c10::toString(hidden_ND.scalar_type()), "); nothing was scored");
-    sums[index] = sum;
-    score += count;
+    sums[batch[i]] = sum;
   }
 }
 
@@ -110,21 +135,27 @@ std::vector<std::vector<std::int64_t>> make_batches(const std::vector<ScoreReque
            ", expected at least 1");
   std::vector<std::int64_t> order;
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    if (num_scored(requests[i]) > 0) {
+    if (scores_something(requests[i])) {
       order.push_back(static_cast<std::int64_t>(i));
     }
   }
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return requests[static_cast<std::size_t>(a)].tokens.size() >
-           requests[static_cast<std::size_t>(b)].tokens.size();
-  });
+  const auto at = [&requests](std::int64_t index) -> const ScoreRequest& {
+    return requests[static_cast<std::size_t>(index)];
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int64_t a, std::int64_t b) { return at(a).tokens < at(b).tokens; });
   std::vector<std::vector<std::int64_t>> batches;
   std::int64_t filled = 0;
   for (const std::int64_t index : order) {
-    const std::int64_t size = num_inputs(requests[static_cast<std::size_t>(index)]);
+    std::int64_t size = num_inputs(at(index));
+    const std::int64_t whole = size;
+    if (!batches.empty()) {
+      size -= static_cast<std::int64_t>(shared_inputs(at(batches.back().back()), at(index)));
+    }
     if (batches.empty() || filled + size > batch_tokens) {
       batches.emplace_back();
       filled = 0;
+      size = whole;
     }
     batches.back().push_back(index);
     filled += size;
@@ -139,7 +170,7 @@ std::vector<double> score_sums(const Model& model, const std::vector<ScoreReques
   run_agreed(comm, [&] {
     check_requests(model, requests, name_of);
     const auto batches = make_batches(requests, options.batch_tokens);
-    Workspace workspace;  // batches differ in size: the longest sequences come first
+    Workspace workspace;
     Progress progress(options.title, static_cast<std::int64_t>(batches.size()), "batches",
                       options.show_progress && comm.is_root());
     for (std::size_t b = static_cast<std::size_t>(comm.rank()); b < batches.size();

@@ -1,10 +1,11 @@
 // Sums of token log-probabilities of many token sequences, in batches, over any number of ranks.
 //
-// Sequences are sorted longest first and packed into batches of at most `batch_tokens` tokens
-// (segments one behind the other, no padding); rank r of R computes batches r, r + R, ... Which
-// sequences share a batch never depends on the number of ranks, so results are the same bits for
-// any number of them. Token log-probabilities are float32 (float64 for float64 parameters), their
-// sums float64 in token order.
+// Sequences are sorted by their tokens and packed into batches of at most `batch_tokens` different
+// inputs: what sequences of a batch begin with in common is computed once, and so is a score that
+// they share. No padding. Rank r of R computes batches r, r + R, ... Which sequences share a batch
+// never depends on the number of ranks, so results are the same bits for any number of them. Token
+// log-probabilities are float32 (float64 for float64 parameters), their sums float64 in token
+// order.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,13 @@ struct ScoreRequest {
 };
 
 struct ScorerOptions {
-  std::int64_t batch_tokens = 8192;  // inputs per forward pass; a longer sequence is its own batch
+  std::int64_t batch_tokens = 8192;  // inputs per forward pass; a longer sequence exceeds it alone
   std::string title = "scoring";     // of the progress line
   bool show_progress = false;
 };
 
-/// The batches: indices into `requests`. A pure function of its arguments.
+/// The batches: indices into `requests`, those that score something, in order of their tokens. A
+/// pure function of its arguments.
 [[nodiscard]] std::vector<std::vector<std::int64_t>> make_batches(
     const std::vector<ScoreRequest>& requests, std::int64_t batch_tokens);
 

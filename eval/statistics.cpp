@@ -19,24 +19,37 @@ namespace {
 class Indices {
  public:
   Indices(std::uint64_t seed, std::uint64_t stream, std::uint64_t resample)
-      : key_{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)},
-        counter_{0, static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(resample),
-                 static_cast<std::uint32_t>(resample >> 32)} {}
+      : seed_(seed), stream_(stream), resample_(resample) {}
 
   std::size_t below(std::size_t bound) {
-    if (used_ == 4) {
-      words_ = philox4x32(counter_, key_);
-      ++counter_[0];
-      used_ = 0;
+    if (used_ == words_.size()) {
+      refill();
     }
     return static_cast<std::size_t>((static_cast<std::uint64_t>(words_[used_++]) * bound) >> 32);
   }
 
  private:
-  std::array<std::uint32_t, 2> key_;
-  std::array<std::uint32_t, 4> counter_;
-  std::array<std::uint32_t, 4> words_{};
-  std::size_t used_ = 4;
+  static constexpr std::int64_t kBlocks = 64;
+
+  /// Counters {block, stream, resample}: Philox's position and stream in other words.
+  void refill() {
+    std::array<std::uint32_t, 4 * kBlocks> by_word;
+    philox_fill(seed_, resample_, (stream_ << 32) | next_, kBlocks, by_word.data());
+    for (std::size_t i = 0; i < kBlocks; ++i) {
+      for (std::size_t word = 0; word < 4; ++word) {
+        words_[4 * i + word] = by_word[word * kBlocks + i];
+      }
+    }
+    next_ += kBlocks;
+    used_ = 0;
+  }
+
+  std::uint64_t seed_;
+  std::uint64_t stream_;
+  std::uint64_t resample_;
+  std::uint32_t next_ = 0;
+  std::array<std::uint32_t, 4 * kBlocks> words_{};
+  std::size_t used_ = words_.size();
 };
 
 double percentile(const std::vector<double>& sorted, double fraction) {

@@ -18,16 +18,18 @@ struct Free {
   void operator()(void* p) const { std::free(p); }
 };
 
-/// Runs fn(task) for every task of (segment, key-value head), longest segments first, each thread
-/// taking the next one that nobody has taken.
+/// Runs fn(segment, key-value head, scratch) for each of both, most keys first, each thread taking
+/// the next one that nobody has taken.
 template <class A, class Fn>
-void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> starts, bool backward,
-                   Fn&& fn) {
+void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> starts,
+                   const Prefixes* prefixes, bool backward, Fn&& fn) {
   const auto segments = static_cast<std::int64_t>(starts.size()) - 1;
   std::vector<std::int32_t> order(static_cast<std::size_t>(segments));
   std::iota(order.begin(), order.end(), 0);
   const auto length = [&](std::int32_t s) {
-    return starts[static_cast<std::size_t>(s) + 1] - starts[static_cast<std::size_t>(s)];
+    const auto i = static_cast<std::size_t>(s);
+    return starts[i + 1] - starts[i] +
+           (prefixes == nullptr ? 0 : prefixes->starts[i + 1] - prefixes->starts[i]);
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](std::int32_t a, std::int32_t b) { return length(a) > length(b); });
@@ -43,8 +45,7 @@ void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> st
     for (std::int64_t thread = first; thread < last; ++thread) {
       for (std::int64_t task = next++; task < tasks; task = next++) {
         const std::int32_t s = order[static_cast<std::size_t>(task / shape.num_kv_heads)];
-        fn(starts[static_cast<std::size_t>(s)], length(s), task % shape.num_kv_heads,
-           static_cast<A*>(memory.get()));
+        fn(static_cast<std::size_t>(s), task % shape.num_kv_heads, static_cast<A*>(memory.get()));
       }
     }
   });
@@ -66,8 +67,9 @@ AttentionTask<T> make_task(const AttentionShape& shape, std::int64_t num_positio
 
 void attention_forward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
                        const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                       const at::Tensor& out, const at::Tensor& lse) {
+                       const at::Tensor& out, const at::Tensor& lse, const Prefixes* prefixes) {
   const std::int64_t n = q.size(0);
+  GM_ASSERT(prefixes == nullptr || prefixes->starts.size() == segment_starts.size());
   dispatch(q.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
@@ -77,9 +79,10 @@ void attention_forward(const AttentionShape& shape, std::span<const std::int32_t
     const T* vp = const_data<T>(v);
     T* op = data<T>(out);
     A* lp = lse.defined() ? data<A>(lse) : nullptr;
-    for_each_task<A>(shape, segment_starts, false,
-                     [&](std::int64_t start, std::int64_t length, std::int64_t head, A* scratch) {
+    for_each_task<A>(shape, segment_starts, prefixes, false,
+                     [&](std::size_t segment, std::int64_t head, A* scratch) {
                        AttentionTask<T> t = common;
+                       const std::int64_t start = segment_starts[segment];
                        const std::int64_t at_q = start * t.q_stride + head * t.group * t.head_dim;
                        const std::int64_t at_k = start * t.kv_stride + head * t.head_dim;
                        t.q = qp + at_q;
@@ -87,7 +90,15 @@ void attention_forward(const AttentionShape& shape, std::span<const std::int32_t
                        t.k = kp + at_k;
                        t.v = vp + at_k;
                        t.lse = lp != nullptr ? lp + head * t.group * n + start : nullptr;
-                       t.q_len = t.k_len = length;
+                       t.q_len = t.k_len = segment_starts[segment + 1] - start;
+                       if (prefixes != nullptr) {
+                         const auto rows = prefixes->of(segment);
+                         t.prefix_k = kp + head * t.head_dim;
+                         t.prefix_v = vp + head * t.head_dim;
+                         t.prefix_rows = rows.data();
+                         t.prefix_len = static_cast<std::int64_t>(rows.size());
+                         t.k_len += t.prefix_len;
+                       }
                        t.scratch = scratch;
                        kernels<T>().attention_forward(t);
                      });
@@ -112,9 +123,10 @@ void attention_backward(const AttentionShape& shape, std::span<const std::int32_
     common.dq = data<T>(dq);
     common.dk = data<T>(dk);
     common.dv = data<T>(dv);
-    for_each_task<A>(shape, segment_starts, true,
-                     [&](std::int64_t start, std::int64_t length, std::int64_t head, A* scratch) {
+    for_each_task<A>(shape, segment_starts, nullptr, true,
+                     [&](std::size_t segment, std::int64_t head, A* scratch) {
                        AttentionTask<T> t = common;
+                       const std::int64_t start = segment_starts[segment];
                        const std::int64_t at_q = start * t.q_stride + head * t.group * t.head_dim;
                        const std::int64_t at_k = start * t.kv_stride + head * t.head_dim;
                        t.q += at_q;
@@ -126,7 +138,7 @@ void attention_backward(const AttentionShape& shape, std::span<const std::int32_
                        t.dk += at_k;
                        t.dv += at_k;
                        t.lse += head * t.group * n + start;
-                       t.q_len = t.k_len = length;
+                       t.q_len = t.k_len = segment_starts[segment + 1] - start;
                        t.scratch = scratch;
                        kernels<T>().attention_backward(t);
                      });
@@ -144,19 +156,18 @@ void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const 
     const T* vp = const_data<T>(v);
     T* op = data<T>(out);
     const std::array<std::int32_t, 2> whole = {0, static_cast<std::int32_t>(num_keys)};
-    for_each_task<A>(shape, whole, false,
-                     [&](std::int64_t, std::int64_t length, std::int64_t head, A* scratch) {
-                       AttentionTask<T> t = common;
-                       const std::int64_t at_q = head * t.group * t.head_dim;
-                       t.q = qp + at_q;
-                       t.out = op + at_q;
-                       t.k = kp + head * t.head_dim;
-                       t.v = vp + head * t.head_dim;
-                       t.q_len = q.size(0);
-                       t.k_len = length;
-                       t.scratch = scratch;
-                       kernels<T>().attention_forward(t);
-                     });
+    for_each_task<A>(shape, whole, nullptr, false, [&](std::size_t, std::int64_t head, A* scratch) {
+      AttentionTask<T> t = common;
+      const std::int64_t at_q = head * t.group * t.head_dim;
+      t.q = qp + at_q;
+      t.out = op + at_q;
+      t.k = kp + head * t.head_dim;
+      t.v = vp + head * t.head_dim;
+      t.q_len = q.size(0);
+      t.k_len = num_keys;
+      t.scratch = scratch;
+      kernels<T>().attention_forward(t);
+    });
   });
 }
 

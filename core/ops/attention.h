@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace growmerge::ops {
 
@@ -24,10 +25,24 @@ struct AttentionShape {
   std::int64_t head_dim = 0;
 };
 
-/// `segment_starts` as in Batch. An undefined lse is not written.
+/// What precedes each segment in its sequence: positions rows[starts[s]] .. rows[starts[s + 1] - 1]
+/// of the same batch, in order. Sequences that begin alike so compute their beginning once.
+struct Prefixes {
+  std::vector<std::int32_t> rows;
+  std::vector<std::int64_t> starts = {0};  // [segments + 1]
+
+  [[nodiscard]] std::span<const std::int32_t> of(std::size_t segment) const {
+    return std::span(rows).subspan(static_cast<std::size_t>(starts[segment]),
+                                   static_cast<std::size_t>(starts[segment + 1] - starts[segment]));
+  }
+};
+
+/// `segment_starts` as in Batch. An undefined lse is not written. With `prefixes` the keys of a
+/// segment are those of its prefix, then its own.
 void attention_forward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
                        const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                       const at::Tensor& out, const at::Tensor& lse);
+                       const at::Tensor& out, const at::Tensor& lse,
+                       const Prefixes* prefixes = nullptr);
 
 /// dq, dk, dv are overwritten.
 void attention_backward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,

@@ -226,7 +226,7 @@ void work(const TrainCommandConfig& config, StageRun& run) {
                                     .flops_before = before.flops_total,
                                     .tokens_before = before.tokens_total};
   std::vector<StepObserver*> observers;
-  if (symmetry != nullptr) {
+  if (symmetry != nullptr && run.comm.is_root()) {  // which alone writes metrics
     observers.push_back(symmetry.get());
   }
   const distributed::TrainResult result = distributed::train(

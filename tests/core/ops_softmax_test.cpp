@@ -87,6 +87,50 @@ TEST(Attention, EqualsTheDefinition) {
   }
 }
 
+TEST(Attention, SegmentsThatContinuePrefixesEqualWholeSequences) {
+  // Whole: A B, A C, A C D. Shared: A, B and C and D behind what they continue, in another order.
+  constexpr std::int64_t kA = 70;
+  constexpr std::int64_t kB = 3;
+  constexpr std::int64_t kC = 66;
+  constexpr std::int64_t kD = 5;
+  Inputs parts = random_inputs(2, 8);
+  ASSERT_GE(parts.q.size(0), kA + kB + kC + kD);
+  const auto part = [](const at::Tensor& x, std::int64_t start, std::int64_t size) {
+    return x.narrow(0, start, size);
+  };
+  const auto cut = [&](const at::Tensor& x) { return part(x, 0, kA + kB + kC + kD).contiguous(); };
+  const at::Tensor q = cut(parts.q);
+  const at::Tensor k = cut(parts.k);
+  const at::Tensor v = cut(parts.v);
+  const std::vector<std::int32_t> starts = {0, kA, kA + kB, kA + kB + kC, kA + kB + kC + kD};
+  Prefixes prefixes;
+  const auto continues =
+      [&prefixes](std::initializer_list<std::pair<std::int64_t, std::int64_t>> runs) {
+        for (const auto& [start, size] : runs) {
+          for (std::int64_t i = 0; i < size; ++i) {
+            prefixes.rows.push_back(static_cast<std::int32_t>(start + i));
+          }
+        }
+        prefixes.starts.push_back(static_cast<std::int64_t>(prefixes.rows.size()));
+      };
+  continues({});
+  continues({{0, kA}});
+  continues({{0, kA}});
+  continues({{0, kA}, {kA + kB, kC}});
+  const at::Tensor out = at::empty(q.sizes(), kF64);
+  attention_forward(parts.shape, starts, q, k, v, out, at::Tensor(), &prefixes);
+  const auto whole = [&](const at::Tensor& x) {
+    const at::Tensor a = part(x, 0, kA);
+    return at::cat({a, part(x, kA, kB), a, part(x, kA + kB, kC + kD)});
+  };
+  const at::Tensor expected = at::empty({2 * kA + kB + kC + kD, q.size(1)}, kF64);
+  attention_forward(parts.shape, std::vector<std::int32_t>{0, kA + kB, 2 * kA + kB + kC + kD},
+                    whole(q), whole(k), whole(v), expected, at::Tensor());
+  const at::Tensor same =
+      at::cat({part(expected, 0, kA + kB), part(expected, 2 * kA + kB, kC + kD)});
+  EXPECT_LE(max_difference(out, same), 1e-14);
+}
+
 TEST(Attention, GradientsEqualFiniteDifferences) {
   for (const std::int64_t kv_heads : {4, 2, 1}) {
     const Inputs in = random_inputs(kv_heads, 6);

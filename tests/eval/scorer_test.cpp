@@ -105,6 +105,49 @@ TEST(PairScorer, PackedBatchesEqualOneSentenceAlone) {
   }
 }
 
+TEST(ScoreSums, SharedBeginningsGiveWhatEachSequenceGivesAlone) {
+  const Model model = toy_model(3);
+  const Philox random(5, stream_id("test/beginnings"));
+  std::vector<ScoreRequest> requests;
+  std::uint64_t draw = 0;
+  for (int i = 0; i < 80; ++i) {
+    ScoreRequest request;
+    if (i % 5 != 0) {  // goes on from an earlier one, from its whole or from a part
+      const auto& from = requests[random.below(draw++, requests.size())].tokens;
+      request.tokens.assign(
+          from.begin(),
+          from.begin() + 1 + static_cast<std::ptrdiff_t>(random.below(draw++, from.size())));
+    }
+    const std::uint64_t more = random.below(draw++, 4) + (request.tokens.size() < 2 ? 2 : 0);
+    for (std::uint64_t k = 0; k < more; ++k) {
+      request.tokens.push_back(1 + static_cast<std::int32_t>(random.below(draw++, 6)));
+    }
+    request.first_scored =
+        1 + static_cast<std::int64_t>(random.below(draw++, request.tokens.size()));
+    requests.push_back(request);
+  }
+  const auto comm = make_single_process_communicator();
+  const auto name = [](std::int64_t i) { return std::to_string(i); };
+  std::vector<double> alone;
+  for (const ScoreRequest& request : requests) {
+    alone.push_back(score_sums(model, {request}, name, {}, *comm)[0]);
+  }
+  for (const std::int64_t batch_tokens : {1, 7, 40, 100'000}) {
+    const auto sums = score_sums(model, requests, name, {.batch_tokens = batch_tokens}, *comm);
+    std::size_t batched = 0;
+    for (const auto& batch : make_batches(requests, batch_tokens)) {
+      batched += batch.size();
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      const bool scores =
+          static_cast<std::int64_t>(requests[i].tokens.size()) > requests[i].first_scored;
+      batched -= scores ? 1 : 0;
+      EXPECT_NEAR(sums[i], scores ? alone[i] : 0.0, 1e-5) << i << ", batches of " << batch_tokens;
+    }
+    EXPECT_EQ(batched, 0U) << "every sequence that scores something is in one batch";
+  }
+}
+
 TEST(PairScorer, BatchSizeAndOrderChangeNoDecision) {
   const Model model = toy_model(2);
   const PairTask task = random_task(60, 2);

@@ -6,18 +6,23 @@ namespace growmerge::ops {
 namespace {
 
 constexpr Index kB = kAttentionBlock;
+constexpr Index kColumns = 16;
 
 Index padded(Index n) { return (n + kB - 1) / kB * kB; }
 
-// to[c][j] = from[j][c], zero for j >= len.
+// to[c][j] = from[j][c] for j in [0, len), in rows of `width`.
 template <class T>
-void load_transposed(const T* from, Index stride, Index len, Index h, Acc<T>* to) {
-  const Index width = padded(len);
+void load_transposed(const T* from, Index stride, Index len, Index h, Index width, Acc<T>* to) {
   for (Index j = 0; j < len; ++j) {
     for (Index c = 0; c < h; ++c) {
       to[c * width + j] = load(from[j * stride + c]);
     }
   }
+}
+
+// to[c][j] = 0 for j in [len, width).
+template <class A>
+void zero_columns(Index len, Index h, Index width, A* to) {
   for (Index c = 0; c < h; ++c) {
     for (Index j = len; j < width; ++j) {
       to[c * width + j] = 0;
@@ -45,10 +50,10 @@ Index allowed(Index position, Index block) {
   return n < 0 ? 0 : (n > kB ? kB : n);
 }
 
-// One row of scores -> exp(score - new maximum), zeros beyond `valid`; the row of the output is
-// rescaled.
+// One row of scores -> exp(score - new maximum), zeros from `valid` to `columns`; the row of the
+// output is rescaled.
 template <class A>
-GM_INLINE void softmax_row(A* s, Index valid, Index h, A* high, A* total, A* out) {
+GM_INLINE void softmax_row(A* s, Index valid, Index columns, Index h, A* high, A* total, A* out) {
   A top = *high;
 #pragma omp simd reduction(max : top)
   for (Index j = 0; j < valid; ++j) {
@@ -61,7 +66,7 @@ GM_INLINE void softmax_row(A* s, Index valid, Index h, A* high, A* total, A* out
     s[j] = e;
     sum += e;
   }
-  for (Index j = valid; j < kB; ++j) {
+  for (Index j = valid; j < columns; ++j) {
     s[j] = 0;
   }
   const A keep = exp_of(*high - top);
@@ -88,8 +93,15 @@ void attention_forward(const AttentionTask<T>& t) {
   A* scores = out + kB * h;
   A* high = scores + kB * kB;
   A* total = high + kB;
-  load_transposed(t.k, t.kv_stride, t.k_len, h, kt);
-  load_rows(t.v, t.kv_stride, t.k_len, width, h, A(1), v);
+  for (Index j = 0; j < t.prefix_len; ++j) {
+    const Index row = t.prefix_rows[j] * t.kv_stride;
+    load_transposed(t.prefix_k + row, t.kv_stride, 1, h, width, kt + j);
+    load_rows(t.prefix_v + row, t.kv_stride, 1, 1, h, A(1), v + j * h);
+  }
+  const Index own = t.k_len - t.prefix_len;
+  load_transposed(t.k, t.kv_stride, own, h, width, kt + t.prefix_len);
+  zero_columns(t.k_len, h, width, kt);
+  load_rows(t.v, t.kv_stride, own, width - t.prefix_len, h, A(1), v + t.prefix_len * h);
   for (Index g = 0; g < t.group; ++g) {
     for (Index begin = 0; begin < t.q_len; begin += kB) {
       const Index rows = begin + kB < t.q_len ? kB : t.q_len - begin;
@@ -104,12 +116,15 @@ void attention_forward(const AttentionTask<T>& t) {
       }
       const Index last_block = (offset + begin + rows - 1) / kB;
       for (Index block = 0; block <= last_block; ++block) {
-        tile_gemm<A>({rows, kB, h, q, h, 1, kt + block * kB, width, scores, kB, false});
+        // Keys that some query of these sees; a few more fill the vectors.
+        const Index seen = allowed<A>(offset + begin + rows - 1, block);
+        const Index columns = (seen + kColumns - 1) / kColumns * kColumns;
+        tile_gemm<A>({rows, columns, h, q, h, 1, kt + block * kB, width, scores, kB, false});
         for (Index i = 0; i < rows; ++i) {
-          softmax_row(scores + i * kB, allowed<A>(offset + begin + i, block), h, high + i,
+          softmax_row(scores + i * kB, allowed<A>(offset + begin + i, block), columns, h, high + i,
                       total + i, out + i * h);
         }
-        tile_gemm<A>({rows, h, kB, scores, kB, 1, v + block * kB * h, h, out, h, true});
+        tile_gemm<A>({rows, h, columns, scores, kB, 1, v + block * kB * h, h, out, h, true});
       }
       for (Index i = 0; i < rows; ++i) {
         const A inverse = A(1) / total[i];
@@ -146,8 +161,10 @@ void attention_backward(const AttentionTask<T>& t) {
   A* p = dq + kB * h;
   A* ds = p + kB * kB;
   A* delta = ds + kB * kB;
-  load_transposed(t.k, t.kv_stride, t.k_len, h, kt);
-  load_transposed(t.v, t.kv_stride, t.k_len, h, vt);
+  load_transposed(t.k, t.kv_stride, t.k_len, h, width, kt);
+  load_transposed(t.v, t.kv_stride, t.k_len, h, width, vt);
+  zero_columns(t.k_len, h, width, kt);
+  zero_columns(t.k_len, h, width, vt);
   load_rows(t.k, t.kv_stride, t.k_len, width, h, A(1), k);
   for (Index i = 0; i < width * h; ++i) {
     dk[i] = 0;

@@ -42,6 +42,12 @@ struct AttentionTask {
   T* dq = nullptr;          // like q
   T* dk = nullptr;          // like k
   T* dv = nullptr;
+  // Forward only: the first prefix_len keys are rows prefix_rows[j] of these instead, and k and v
+  // hold those behind them.
+  const T* prefix_k = nullptr;
+  const T* prefix_v = nullptr;
+  const std::int32_t* prefix_rows = nullptr;
+  Index prefix_len = 0;
   Index q_stride = 0, kv_stride = 0, lse_stride = 0;
   Index q_len = 0;  // the last q_len positions of the k_len keys
   Index k_len = 0;
