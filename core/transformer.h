@@ -46,7 +46,7 @@ struct LossResult {
 /// model and dtype than before uses a part of what is there.
 class Workspace {
  public:
-  /// `head_chunk_rows`: positions whose logits exist at a time; 0 takes about 50 MB of logits.
+  /// `head_chunk_rows`: positions whose logits exist at a time; 0 takes about 200 MB of logits.
   explicit Workspace(std::int64_t head_chunk_rows = 0);
   ~Workspace();
   Workspace(Workspace&&) noexcept;

@@ -21,7 +21,8 @@
 namespace growmerge::transformer {
 namespace {
 
-constexpr std::int64_t kChunkBytes = 256 * 49152 * 4;
+constexpr std::int64_t kChunkBytes = 1024 * 49152 * 4;
+constexpr std::int64_t kTileBytes = 1024 * 2048 * 4;
 
 struct Slot {
   at::Tensor* tensor;
@@ -71,8 +72,15 @@ std::vector<Slot> all_slots(const ModelConfig& c, const BufferShape& shape, Buff
   if (shape.chunk_rows > 0) {
     slots.push_back({&b.logits, {shape.chunk_rows, c.vocab_size}, shape.dtype});
     slots.push_back({&b.nll, {shape.chunk_rows}, acc});
-    slots.push_back({&b.inverse, {shape.chunk_rows}, acc});
     slots.push_back({&b.scaled, {shape.chunk_rows, c.hidden_size}, shape.dtype});
+  }
+  if (shape.chunk_rows > 0 && shape.training) {
+    const std::int64_t columns = head_tile_columns(c, shape.chunk_rows, shape.dtype);
+    const std::int64_t tiles = (c.vocab_size + columns - 1) / columns;
+    slots.push_back({&b.tile_max, {tiles, shape.chunk_rows}, acc});
+    slots.push_back({&b.tile_sum, {tiles, shape.chunk_rows}, acc});
+    slots.push_back({&b.at_target, {shape.chunk_rows}, acc});
+    slots.push_back({&b.dhidden, {shape.chunk_rows, c.hidden_size}, acc});
   }
   return slots;
 }
@@ -143,6 +151,13 @@ std::int64_t automatic_chunk_rows(const ModelConfig& config, std::int64_t num_po
   const std::int64_t row = std::max<std::int64_t>(1, config.vocab_size * element);
   const std::int64_t rows = std::clamp<std::int64_t>(kChunkBytes / row, 128, 4096);
   return std::min(rows, std::max<std::int64_t>(1, num_positions));
+}
+
+std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_rows,
+                               at::ScalarType dtype) {
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+  const std::int64_t columns = kTileBytes / (std::max<std::int64_t>(1, chunk_rows) * element);
+  return std::min(config.vocab_size, std::max<std::int64_t>(1024, columns / 64 * 64));
 }
 
 Buffers make_buffers(const ModelConfig& config, const BufferShape& shape) {

@@ -48,12 +48,14 @@ struct LayerBuffers {
 struct Buffers {
   std::int64_t num_positions = 0;
   std::vector<LayerBuffers> layers;
-  at::Tensor x_last, rstd_last;  // the residual stream after the last layer
-  at::Tensor norm, delta;        // [N, d]: a norm's output; a block's output or its gradient
-  at::Tensor hidden;             // [N, F]: the gated product or its gradient
-  at::Tensor dx, dattention;     // training: gradients of the residual stream and of attention
-  at::Tensor positions;          // int32 [N]
-  at::Tensor logits, nll, inverse, scaled;  // one chunk of the head
+  at::Tensor x_last, rstd_last;    // the residual stream after the last layer
+  at::Tensor norm, delta;          // [N, d]: a norm's output; a block's output or its gradient
+  at::Tensor hidden;               // [N, F]: the gated product or its gradient
+  at::Tensor dx, dattention;       // training: gradients of the residual stream and of attention
+  at::Tensor positions;            // int32 [N]
+  at::Tensor logits, nll, scaled;  // one chunk of the head
+  // Training: statistics of its tiles of the vocabulary, and the hidden states' gradient.
+  at::Tensor tile_max, tile_sum, at_target, dhidden;
 };
 
 struct BufferShape {
@@ -64,9 +66,14 @@ struct BufferShape {
   bool operator==(const BufferShape&) const = default;
 };
 
-/// Rows of a head chunk: about 50 MB of logits, at least 128, at most 4096 rows.
+/// Rows of a head chunk: about 200 MB of logits, at least 128, at most 4096 rows. Larger chunks
+/// mean larger products and fewer passes over the head's gradient.
 [[nodiscard]] std::int64_t automatic_chunk_rows(const ModelConfig& config,
                                                 std::int64_t num_positions, at::ScalarType dtype);
+/// Columns of a tile of the head's chunk: about 8 MB of logits, which stay in the outer cache from
+/// one product to the next. A multiple of 64, or V.
+[[nodiscard]] std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_rows,
+                                             at::ScalarType dtype);
 [[nodiscard]] Buffers make_buffers(const ModelConfig& config, const BufferShape& shape);
 /// Buffers of `shape` in the memory of `held`, which were made for `held_shape`: not smaller in
 /// positions and rows, the same otherwise. Contiguous as those of make_buffers.

@@ -1,7 +1,10 @@
 // The loss and its gradients: forward, the chunked head, and backward written out by hand.
+#include <ATen/ops/mul.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "core/error.h"
 #include "core/ops/attention.h"
@@ -62,29 +65,96 @@ void finish(LossResult& result) {
   }
 }
 
+/// One chunk of positions of the head.
+struct HeadChunk {
+  at::Tensor hidden;      // [C, d]
+  at::Tensor targets;     // [C]
+  std::int64_t rows = 0;  // C
+};
+
+/// Columns [first, first + columns) of the vocabulary: a tile's share of the chunk's logits, which
+/// lie one tile behind another.
+struct HeadTile {
+  std::int64_t first = 0;
+  at::Tensor logits;   // [C, T]
+  at::Tensor weight;   // [T, d] rows of the head
+  at::Tensor dweight;  // [T, d]
+};
+
+std::vector<HeadTile> tiles_of(std::int64_t columns, std::int64_t rows, const at::Tensor& head,
+                               const at::Tensor& dhead, const at::Tensor& logits) {
+  std::vector<HeadTile> tiles;
+  const std::int64_t vocab = head.size(0);
+  for (std::int64_t first = 0; first < vocab; first += columns) {
+    const std::int64_t width = std::min(columns, vocab - first);
+    tiles.push_back({first,
+                     logits.view({-1}).narrow(0, first * rows, width * rows).view({rows, width}),
+                     head.narrow(0, first, width), dhead.narrow(0, first, width)});
+  }
+  return tiles;
+}
+
+/// Negative log-likelihoods to b.nll; tiles' logits become exponentials, b.tile_max their factors.
+void head_forward_chunk(const ModelConfig& config, const HeadChunk& chunk,
+                        const std::vector<HeadTile>& tiles, Buffers& b, const at::Tensor& max_KC,
+                        const at::Tensor& sum_KC, const at::Tensor& nll) {
+  at::Tensor input = chunk.hidden;
+  const at::Tensor at_target = b.at_target.narrow(0, 0, chunk.rows);
+  if (config.lm_head_normalization_factor != 1.0) {
+    input = b.scaled.narrow(0, 0, chunk.rows);
+    at::mul_out(
+        input, chunk.hidden,
+        at::scalar_tensor(1.0 / config.lm_head_normalization_factor, chunk.hidden.options()));
+  }
+  for (std::size_t k = 0; k < tiles.size(); ++k) {
+    const auto row = static_cast<std::int64_t>(k);
+    ops::linear_forward(input, tiles[k].weight, tiles[k].logits);
+    ops::softmax_tile_(tiles[k].logits, tiles[k].first, chunk.targets, max_KC.select(0, row),
+                       sum_KC.select(0, row), at_target);
+  }
+  ops::combine_tiles_(max_KC, sum_KC, at_target, chunk.targets, nll);
+}
+
 /// Losses of all positions; the gradient of the hidden states goes to b.delta, the head's is added
 /// to dhead.
 LossResult head_backward(const ModelConfig& config, const ModelParams& p, const Batch& batch,
                          double gradient_scale, Buffers& b, const at::Tensor& dhead) {
   LossResult result = empty_result(batch);
   const std::int64_t n = batch.num_positions();
-  const std::int64_t chunk = b.logits.size(0);
-  for (std::int64_t begin = 0; begin < n; begin += chunk) {
-    const std::int64_t rows = std::min(chunk, n - begin);
-    const at::Tensor logits = b.logits.narrow(0, 0, rows);
+  const std::int64_t capacity = b.logits.size(0);
+  const std::int64_t columns =
+      transformer::head_tile_columns(config, capacity, b.logits.scalar_type());
+  const double scale = gradient_scale / config.lm_head_normalization_factor;
+  for (std::int64_t begin = 0; begin < n; begin += capacity) {
+    const std::int64_t rows = std::min(capacity, n - begin);
+    const HeadChunk chunk{b.norm.narrow(0, begin, rows), batch.targets.narrow(0, begin, rows),
+                          rows};
+    const std::vector<HeadTile> tiles = tiles_of(columns, rows, p.head, dhead, b.logits);
+    const auto of_tiles = [&](const at::Tensor& held) {
+      const auto count = static_cast<std::int64_t>(tiles.size());
+      return held.view({-1}).narrow(0, 0, count * rows).view({count, rows});
+    };
+    const at::Tensor factor = of_tiles(b.tile_max);
     const at::Tensor nll = b.nll.narrow(0, 0, rows);
-    const at::Tensor inverse = b.inverse.narrow(0, 0, rows);
-    const at::Tensor scaled = b.scaled.narrow(0, 0, rows);
-    const at::Tensor hidden = b.norm.narrow(0, begin, rows);
-    const at::Tensor dhidden = b.delta.narrow(0, begin, rows);
-    transformer::chunk_logits(config, p, hidden, scaled, logits);
-    ops::cross_entropy_(logits, batch.targets.narrow(0, begin, rows), nll, inverse);
+    head_forward_chunk(config, chunk, tiles, b, factor, of_tiles(b.tile_sum), nll);
     add_losses(batch, begin, nll, 1.0, result);
-    inverse.mul_(gradient_scale / config.lm_head_normalization_factor);
-    ops::linear_backward_input(logits, p.head, dhidden);
-    ops::scale_rows(dhidden, inverse, dhidden);
-    ops::scale_rows(hidden, inverse, scaled);
-    ops::linear_backward_weight(logits, scaled, dhead);
+    factor.mul_(scale);
+
+    const at::Tensor scaled = b.scaled.narrow(0, 0, rows);
+    const at::Tensor dhidden = b.dhidden.narrow(0, 0, rows);
+    const at::Tensor product = b.delta.narrow(0, begin, rows);
+    dhidden.zero_();
+    // The last tile is still in cache.
+    for (std::size_t k = tiles.size(); k-- > 0;) {
+      const at::Tensor factors = factor.select(0, static_cast<std::int64_t>(k));
+      ops::linear_backward_input(tiles[k].logits, tiles[k].weight, product);
+      ops::add_scaled_rows(product, factors, dhidden);
+      ops::scale_rows(chunk.hidden, factors, scaled);
+      ops::linear_backward_weight(tiles[k].logits, scaled, tiles[k].dweight);
+    }
+    ops::subtract_targets(chunk.targets, scale, p.head, chunk.hidden, dhidden, scaled);
+    ops::embedding_backward(chunk.targets, scaled, dhead);
+    product.copy_(dhidden);
   }
   finish(result);
   return result;

@@ -87,9 +87,9 @@ std::int64_t Workspace::bytes() const {
       add(b == &impl_->training.buffers ? l.mid : at::Tensor());
     }
     add(b == &impl_->training.buffers ? b->x_last : at::Tensor());
-    for (const at::Tensor* t :
-         {&b->rstd_last, &b->norm, &b->delta, &b->hidden, &b->dx, &b->dattention, &b->positions,
-          &b->logits, &b->nll, &b->inverse, &b->scaled}) {
+    for (const at::Tensor* t : {&b->rstd_last, &b->norm, &b->delta, &b->hidden, &b->dx,
+                                &b->dattention, &b->positions, &b->logits, &b->nll, &b->scaled,
+                                &b->tile_max, &b->tile_sum, &b->at_target, &b->dhidden}) {
       add(*t);
     }
   }

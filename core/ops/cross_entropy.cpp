@@ -1,31 +1,84 @@
 #include "core/ops/cross_entropy.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/batch_source.h"
 #include "core/ops/dispatch.h"
 
 namespace growmerge::ops {
 
-void cross_entropy_(const at::Tensor& logits_CV, const at::Tensor& targets_C,
-                    const at::Tensor& nll_C, const at::Tensor& inverse_C) {
-  const std::int64_t v = logits_CV.size(1);
+void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Tensor& targets_C,
+                   const at::Tensor& max_C, const at::Tensor& sum_C,
+                   const at::Tensor& at_target_C) {
+  const std::int64_t width = logits_CT.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
-  dispatch(logits_CV.scalar_type(), [&](auto type) {
+  dispatch(logits_CT.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    T* logits = data<T>(logits_CV);
-    A* nll = data<A>(nll_C);
-    A* inverse = data<A>(inverse_C);
-    at::parallel_for(0, logits_CV.size(0), grain(v), [&](std::int64_t begin, std::int64_t end) {
+    T* logits = data<T>(logits_CT);
+    A* max = data<A>(max_C);
+    A* sum = data<A>(sum_C);
+    A* at_target = data<A>(at_target_C);
+    at::parallel_for(0, logits_CT.size(0), grain(width), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        T* row = logits + i * v;
-        if (targets[i] == Batch::kIgnoredTarget) {
-          std::fill(row, row + v, T{});
-          nll[i] = 0;
-          inverse[i] = 0;
-        } else {
-          inverse[i] = kernels<T>().cross_entropy_row(v, row, targets[i], nll + i);
+        kernels<T>().softmax_tile_row(width, logits + i * width, targets[i] - first, max + i,
+                                      sum + i, at_target + i);
+      }
+    });
+  });
+}
+
+void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
+                    const at::Tensor& at_target_C, const at::Tensor& targets_C,
+                    const at::Tensor& nll_C) {
+  const std::int64_t tiles = max_KC.size(0);
+  const std::int64_t rows = max_KC.size(1);
+  const auto* targets = const_data<std::int64_t>(targets_C);
+  dispatch(max_KC.scalar_type(), [&](auto type) {
+    using A = Acc<typename decltype(type)::type>;
+    A* max = data<A>(max_KC);
+    const A* sum = const_data<A>(sum_KC);
+    const A* at_target = const_data<A>(at_target_C);
+    A* nll = data<A>(nll_C);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      double high = max[i];
+      for (std::int64_t k = 1; k < tiles; ++k) {
+        high = std::max<double>(high, max[k * rows + i]);
+      }
+      double total = 0.0;
+      for (std::int64_t k = 0; k < tiles; ++k) {
+        total += std::exp(max[k * rows + i] - high) * sum[k * rows + i];
+      }
+      const bool ignored = targets[i] == Batch::kIgnoredTarget;
+      const double log_sum = high + std::log(total);
+      nll[i] = ignored ? A(0) : static_cast<A>(log_sum - at_target[i]);
+      for (std::int64_t k = 0; k < tiles; ++k) {
+        A& factor = max[k * rows + i];
+        factor = ignored ? A(0) : static_cast<A>(std::exp(factor - log_sum));
+      }
+    }
+  });
+}
+
+void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
+                      const at::Tensor& x_CD, const at::Tensor& dx_CD,
+                      const at::Tensor& scaled_CD) {
+  const std::int64_t d = x_CD.size(1);
+  const auto* targets = const_data<std::int64_t>(targets_C);
+  dispatch(x_CD.scalar_type(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    using A = Acc<T>;
+    const T* weight = const_data<T>(weight_VD);
+    const T* x = const_data<T>(x_CD);
+    A* dx = data<A>(dx_CD);
+    T* scaled = data<T>(scaled_CD);
+    at::parallel_for(0, x_CD.size(0), grain(d), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const A by = targets[i] == Batch::kIgnoredTarget ? A(0) : static_cast<A>(-scale);
+        kernels<T>().scale_rows(1, d, x + i * d, &by, scaled + i * d);
+        if (by != A(0)) {
+          kernels<T>().add_scaled_rows(1, d, weight + targets[i] * d, &by, dx + i * d);
         }
       }
     });
@@ -66,6 +119,19 @@ void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Ten
     T* y = data<T>(y_CD);
     at::parallel_for(0, x_CD.size(0), grain(d), [&](std::int64_t begin, std::int64_t end) {
       kernels<T>().scale_rows(end - begin, d, x + begin * d, scale + begin, y + begin * d);
+    });
+  });
+}
+
+void add_scaled_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& sum_CD) {
+  const std::int64_t d = x_CD.size(1);
+  dispatch(x_CD.scalar_type(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    const T* x = const_data<T>(x_CD);
+    const auto* scale = const_data<Acc<T>>(scale_C);
+    auto* sum = data<Acc<T>>(sum_CD);
+    at::parallel_for(0, x_CD.size(0), grain(d), [&](std::int64_t begin, std::int64_t end) {
+      kernels<T>().add_scaled_rows(end - begin, d, x + begin * d, scale + begin, sum + begin * d);
     });
   });
 }

@@ -1,9 +1,11 @@
-// Softmax cross-entropy of a chunk of logits, whose gradient is made in their place.
+// Softmax cross-entropy of a chunk of positions, one tile of the vocabulary at a time.
 //
-// nll_i = log sum_j exp(l_ij) - l_i,target. The gradient is left in factors, so that logits are
-// read and written once: logits become P~ = exp(l - max) with P~_target -= sum, and inverse_i = 1 /
-// sum; d nll_i / d logits = inverse_i * row. Whoever multiplies by this matrix scales rows of the
-// other factor or of the result instead.
+// nll_i = log sum_j exp(l_ij) - l_i,target. A tile of logits is turned into exponentials while it
+// is still in cache, relative to its own maximum: P~_ij = exp(l_ij - max_ki), tile k. When all
+// tiles are there, factor_ki = exp(max_ki - log sum_j exp(l_ij)) makes them probabilities, so
+// logits are read and written once. Whoever multiplies by P~ scales rows of the other factor or of
+// the result instead. The gradient d nll_i / d l_ij = factor_ki P~_ij - [j = target_i] has a sparse
+// part, which subtract_targets() adds to the products that it enters.
 //
 // Exponentials in float32 within 2 ulp (float64: exact), sums in float64 by blocks. Rows are
 // independent: threads change nothing.
@@ -11,12 +13,26 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace growmerge::ops {
 
-/// logits [C, V] in place; targets int64 [C], Batch::kIgnoredTarget rows become zero with nll 0.
-/// nll and inverse: [C] in the type of sums.
-void cross_entropy_(const at::Tensor& logits_CV, const at::Tensor& targets_C,
-                    const at::Tensor& nll_C, const at::Tensor& inverse_C);
+/// Columns [first, first + T) of the vocabulary: logits [C, T] become P~ in place; max and sum (of
+/// P~), [C] in the type of sums, are the row's over this tile. Where targets (int64 [C]) lie in the
+/// tile, at_target [C] takes their logits.
+void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Tensor& targets_C,
+                   const at::Tensor& max_C, const at::Tensor& sum_C, const at::Tensor& at_target_C);
+
+/// Puts K tiles together: nll [C], and max [K, C] becomes factor. Batch::kIgnoredTarget rows get
+/// 0 in both.
+void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
+                    const at::Tensor& at_target_C, const at::Tensor& targets_C,
+                    const at::Tensor& nll_C);
+
+/// The targets' share of gradients: dx_i -= scale W_target_i (dx in the type of sums), and scaled_i
+/// = -scale x_i, for embedding_backward() to add to dW. Ignored rows give nothing.
+void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
+                      const at::Tensor& x_CD, const at::Tensor& dx_CD, const at::Tensor& scaled_CD);
 
 /// log p(target) [C] in the type of sums, and (when defined) greedy bool [C]: whether the target is
 /// the first arg max. Ignored targets give 0 and false. logits are only read.
@@ -25,5 +41,7 @@ void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
 
 /// y_i = scale_i * x_i for rows of x [C, d]; scale in the type of sums; y may be x.
 void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& y_CD);
+/// sum_i += scale_i * x_i; scale and sum in the type of sums.
+void add_scaled_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& sum_CD);
 
 }  // namespace growmerge::ops

@@ -50,7 +50,11 @@ void embedding_backward(const at::Tensor& tokens_N, const at::Tensor& dx_ND,
     at::parallel_for(0, num_runs, grain(d), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t run = begin; run < end; ++run) {
         const auto r = static_cast<std::size_t>(run);
-        auto* row = dtable + tokens[order[static_cast<std::size_t>(runs[r])]] * d;
+        const std::int64_t token = tokens[order[static_cast<std::size_t>(runs[r])]];
+        if (token < 0) {
+          continue;
+        }
+        auto* row = dtable + token * d;
         for (std::int64_t i = runs[r]; i < runs[r + 1]; ++i) {
           kernels<T>().accumulate(d, dx + order[static_cast<std::size_t>(i)] * d, row);
         }

@@ -10,8 +10,8 @@ void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
                        const at::Tensor& x_ND);
 
 /// dtable[t] += sum of dx_i over positions i with token t, in ascending order of i; dtable is in
-/// the type of sums. Positions are sorted by token and tokens are shared among threads, so the
-/// result does not depend on threads.
+/// the type of sums. Negative tokens (ignored targets) are left out. Positions are sorted by token
+/// and tokens are shared among threads, so the result does not depend on threads.
 void embedding_backward(const at::Tensor& tokens_N, const at::Tensor& dx_ND,
                         const at::Tensor& dtable_VD);
 

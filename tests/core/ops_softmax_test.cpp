@@ -190,14 +190,51 @@ TEST(CrossEntropy, LossAndGradientEqualTheDefinition) {
     // Only the float32 arithmetic counts here, whatever the logits' dtype.
     EXPECT_LE(max_difference(lp, picked), dtype == kF64 ? 1e-12 : 1e-5);
     EXPECT_TRUE(at::equal(greedy, wide.argmax(1) == targets));
+    // In two tiles of the vocabulary.
     const at::Tensor nll = at::empty({9}, acc);
-    const at::Tensor inverse = at::empty({9}, acc);
-    cross_entropy_(logits, targets, nll, inverse);
+    const at::Tensor factor = at::empty({2, 9}, acc);
+    const at::Tensor sum = at::empty({2, 9}, acc);
+    const at::Tensor at_target = at::empty({9}, acc);
+    const at::Tensor tiles[2] = {logits.narrow(1, 0, 1024).contiguous(),
+                                 logits.narrow(1, 1024, v - 1024).contiguous()};
+    for (const std::int64_t k : {0, 1}) {
+      softmax_tile_(tiles[k], k * 1024, targets, factor[k], sum[k], at_target);
+    }
+    combine_tiles_(factor, sum, at_target, targets, nll);
     EXPECT_LE(max_difference(nll, -picked), dtype == kF64 ? 1e-12 : 1e-5);
-    const at::Tensor expected = (log_p.exp() - at::one_hot(targets.clamp_min(0), v).to(kF64)) *
-                                (targets >= 0).to(kF64).unsqueeze(1);
-    EXPECT_LE(max_difference(logits.to(kF64) * inverse.to(kF64).unsqueeze(1), expected), bound);
+    const at::Tensor counted = (targets >= 0).to(kF64).unsqueeze(1);
+    const at::Tensor p = at::cat({tiles[0].to(kF64) * factor[0].to(kF64).unsqueeze(1),
+                                  tiles[1].to(kF64) * factor[1].to(kF64).unsqueeze(1)},
+                                 1);
+    EXPECT_LE(max_difference(p, log_p.exp() * counted), bound);
+    // The targets' share of the products with this gradient.
+    const at::Tensor weight = at::randn({v, 6}, kF64).to(dtype);
+    const at::Tensor x = at::randn({9, 6}, kF64).to(dtype);
+    const at::Tensor dx = at::zeros({9, 6}, acc);
+    const at::Tensor scaled = at::empty({9, 6}, dtype);
+    subtract_targets(targets, 0.5, weight, x, dx, scaled);
+    EXPECT_LE(
+        max_difference(dx, -0.5 * counted * weight.index_select(0, targets.clamp_min(0)).to(kF64)),
+        1e-6);
+    EXPECT_TRUE(at::equal(scaled.to(kF64), -0.5 * counted * x.to(kF64)));
   }
+}
+
+TEST(CrossEntropy, ATargetOfNoProbabilityHasAFiniteGradient) {
+  // Tiles whose maxima lie 200 nats apart: 1 / factor of the first would overflow.
+  const at::Tensor first = at::zeros({1, 8}, at::ScalarType::Float);
+  const at::Tensor second = at::full({1, 8}, 200.0, at::ScalarType::Float);
+  const at::Tensor targets = at::zeros({1}, at::ScalarType::Long);
+  const at::Tensor factor = at::empty({2, 1}, at::ScalarType::Float);
+  const at::Tensor sum = at::empty({2, 1}, at::ScalarType::Float);
+  const at::Tensor at_target = at::empty({1}, at::ScalarType::Float);
+  const at::Tensor nll = at::empty({1}, at::ScalarType::Float);
+  softmax_tile_(first, 0, targets, factor[0], sum[0], at_target);
+  softmax_tile_(second, 8, targets, factor[1], sum[1], at_target);
+  combine_tiles_(factor, sum, at_target, targets, nll);
+  EXPECT_NEAR(nll.item<float>(), 200.0 + std::log(8.0), 1e-4);
+  EXPECT_EQ(factor[0].item<float>(), 0.0F);
+  EXPECT_NEAR(factor[1].item<float>(), 0.125, 1e-6);
 }
 
 TEST(CrossEntropy, NanIsNotHidden) {
@@ -217,8 +254,13 @@ TEST(CrossEntropy, ExponentialsAreWithinTwoUlp) {
       logits.push_back(-static_cast<float>(i) / 1000.0F);
     }
     const std::vector<float> given = logits;
-    float nll = 0.0F;
-    (void)set.f32.cross_entropy_row(static_cast<Index>(logits.size()), logits.data(), 0, &nll);
+    float max = 0.0F;
+    float sum = 0.0F;
+    float at_target = 0.0F;
+    set.f32.softmax_tile_row(static_cast<Index>(logits.size()), logits.data(), 1000, &max, &sum,
+                             &at_target);
+    EXPECT_EQ(at_target, given[1000]);
+    EXPECT_EQ(max, 0.0F);
     for (std::size_t i = 1; i < logits.size(); ++i) {
       const double expected = std::exp(static_cast<double>(given[i]));
       const float ulp =

@@ -18,31 +18,29 @@ Acc<T> row_max(Index v, const T* logits) {
 // A vocabulary-long float32 sum of exponentials loses digits, so it is summed in blocks.
 constexpr Index kSumBlock = 1024;
 
-template <class A>
-A log_of(A x) {
-  return static_cast<A>(__builtin_log(static_cast<double>(x)));
-}
-
+// logits -> exp(logits - max), their maximum and the sum of the exponentials.
 template <class T>
-Acc<T> cross_entropy_row(Index v, T* logits, Index target, Acc<T>* nll) {
+void softmax_tile_row(Index width, T* logits, Index target, Acc<T>* max, Acc<T>* sum,
+                      Acc<T>* at_target) {
   using A = Acc<T>;
-  const A high = row_max(v, logits);
-  const A at_target = load(logits[target]);
+  if (target >= 0 && target < width) {
+    *at_target = load(logits[target]);
+  }
+  const A high = row_max(width, logits);
   double total = 0.0;
-  for (Index begin = 0; begin < v; begin += kSumBlock) {
-    const Index end = begin + kSumBlock < v ? begin + kSumBlock : v;
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
+  for (Index begin = 0; begin < width; begin += kSumBlock) {
+    const Index end = begin + kSumBlock < width ? begin + kSumBlock : width;
+    A block = 0;
+#pragma omp simd reduction(+ : block)
     for (Index j = begin; j < end; ++j) {
       const A e = exp_of(load(logits[j]) - high);
       store(logits[j], e);
-      sum += e;
+      block += e;
     }
-    total += static_cast<double>(sum);
+    total += static_cast<double>(block);
   }
-  *nll = static_cast<A>(__builtin_log(total) + (static_cast<double>(high) - at_target));
-  store(logits[target], static_cast<A>(static_cast<double>(exp_of(at_target - high)) - total));
-  return static_cast<A>(1.0 / total);
+  *max = high;
+  *sum = static_cast<A>(total);
 }
 
 template <class T>
@@ -82,8 +80,20 @@ void scale_rows(Index rows, Index d, const T* x, const Acc<T>* scale, T* y) {
 }
 
 template <class T>
+void add_scaled_rows(Index rows, Index d, const T* x, const Acc<T>* scale, Acc<T>* sum) {
+  for (Index i = 0; i < rows; ++i) {
+    const Acc<T> s = scale[i];
+#pragma omp simd
+    for (Index j = 0; j < d; ++j) {
+      sum[i * d + j] += load(x[i * d + j]) * s;
+    }
+  }
+}
+
+template <class T>
 void fill(Kernels<T>& k) {
-  k.cross_entropy_row = cross_entropy_row<T>;
+  k.softmax_tile_row = softmax_tile_row<T>;
+  k.add_scaled_rows = add_scaled_rows<T>;
   k.log_prob_row = log_prob_row<T>;
   k.scale_rows = scale_rows<T>;
 }

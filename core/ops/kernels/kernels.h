@@ -80,14 +80,16 @@ struct Kernels {
   void (*gated_backward[3])(Index n, T* gate, T* up, T* dout);
   void (*attention_forward)(const AttentionTask<T>& task);
   void (*attention_backward)(const AttentionTask<T>& task);
-  /// One row of logits: nll of `target`, greedy; logits become exp(l - max) - sum at the target;
-  /// returns 1 / sum.
-  Acc<T> (*cross_entropy_row)(Index v, T* logits, Index target, Acc<T>* nll);
+  /// One row of a tile of logits, which become exp(l - max); at_target takes the logit `target`,
+  /// where that is in [0, width).
+  void (*softmax_tile_row)(Index width, T* logits, Index target, Acc<T>* max, Acc<T>* sum,
+                           Acc<T>* at_target);
   /// One row: log-probability of `target`, and whether it is the (first) arg max.
   Acc<T> (*log_prob_row)(Index v, const T* logits, Index target, bool* greedy);
   /// sum[i] += x[i], y[i] = x[i] * s, and sum over rows of a gathered matrix.
   void (*accumulate)(Index n, const T* x, Acc<T>* sum);
   void (*scale_rows)(Index rows, Index d, const T* x, const Acc<T>* scale, T* y);
+  void (*add_scaled_rows)(Index rows, Index d, const T* x, const Acc<T>* scale, Acc<T>* sum);
 };
 
 struct KernelSet {
