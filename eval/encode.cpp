@@ -68,7 +68,9 @@ std::vector<std::vector<std::int32_t>> encode_all(
   std::size_t place = 0;
   for (const std::string& part : comm.all_gather_bytes(bytes)) {
     std::vector<std::int32_t> numbers(part.size() / sizeof(std::int32_t));
-    std::memcpy(numbers.data(), part.data(), part.size());
+    if (!numbers.empty()) {  // a rank may have no text
+      std::memcpy(numbers.data(), part.data(), part.size());
+    }
     for (std::size_t at = 0; at < numbers.size();) {
       const auto length = static_cast<std::size_t>(numbers[at]);
       const auto begin = numbers.begin() + static_cast<std::ptrdiff_t>(at) + 1;
