@@ -8,6 +8,7 @@
 
 #include "core/adamw_kernel.h"
 #include "core/error.h"
+#include "core/profile.h"
 
 namespace growmerge {
 namespace {
@@ -117,6 +118,7 @@ AdamWState make_adamw_state(const ParamMap& params) {
 
 void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& state, double lr,
                  double grad_scale, const AdamWConfig& config, const ParamMap& compute) {
+  const profile::Scope scope("adamw");
   config.validate();
   std::vector<Buffers> tensors;
   for (const auto& [name, param] : params) {

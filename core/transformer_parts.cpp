@@ -257,6 +257,7 @@ void attend(const ModelConfig& c, const LayerBuffers& b, const Segments& segment
 void forward(const ModelConfig& c, const ModelParams& params, const at::Tensor& tokens,
              const Segments& segments, const ops::RopeTable& rope, Buffers& b,
              KeyValueCache* cache) {
+  const profile::Scope scope("forward");
   const auto layers = static_cast<std::size_t>(c.num_layers);
   const bool training = b.layers.size() == layers && b.dx.defined();
   const auto layer_buffers = [&](std::size_t l) -> LayerBuffers& {

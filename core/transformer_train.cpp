@@ -119,6 +119,7 @@ void head_forward_chunk(const ModelConfig& config, const HeadChunk& chunk,
 /// to dhead.
 LossResult head_backward(const ModelConfig& config, const ModelParams& p, const Batch& batch,
                          double gradient_scale, Buffers& b, const at::Tensor& dhead) {
+  const profile::Scope scope("head");
   LossResult result = empty_result(batch);
   const std::int64_t n = batch.num_positions();
   const std::int64_t capacity = b.logits.size(0);
@@ -164,6 +165,7 @@ LossResult head_backward(const ModelConfig& config, const ModelParams& p, const 
 /// forward pass are overwritten by their gradients: gate, up, q, k, v.
 void mlp_backward(const ModelConfig& c, const LayerParams& p, const LayerParams& g, LayerBuffers& a,
                   Buffers& b) {
+  const profile::Scope scope("mlp backward");
   ops::linear_backward_input(b.dx, p.down, b.hidden);
   ops::gated_backward_(c.activation, a.gate, a.up, b.hidden);
   ops::linear_backward_weight(b.dx, b.hidden, g.down);
@@ -178,6 +180,7 @@ void mlp_backward(const ModelConfig& c, const LayerParams& p, const LayerParams&
 void attention_backward(const ModelConfig& c, const LayerParams& p, const LayerParams& g,
                         std::span<const std::int32_t> starts, const ops::RopeTable& rope,
                         LayerBuffers& a, Buffers& b) {
+  const profile::Scope scope("attention backward");
   const ops::AttentionShape shape{c.num_heads, c.num_kv_heads, c.head_dim};
   ops::linear_backward_input(b.dx, p.o, b.dattention);
   ops::linear_backward_weight(b.dx, a.attention, g.o);

@@ -16,6 +16,7 @@
 #include "core/log.h"
 #include "core/lr_schedule.h"
 #include "core/manifest.h"
+#include "core/profile.h"
 #include "core/progress.h"
 #include "core/safetensors.h"
 #include "core/transformer.h"
@@ -23,6 +24,7 @@
 #include "distributed/held_out.h"
 #include "distributed/metrics_log.h"
 #include "distributed/signals.h"
+#include "distributed/step_profile.h"
 #include "distributed/training_checkpoint.h"
 
 namespace growmerge::distributed {
@@ -117,6 +119,10 @@ class Trainer {
         held_out_ == nullptr ? 0 : held_out_->row_tokens(), " tokens, the model has positions for ",
         model_.config.max_position_embeddings,
         " (max_position_embeddings); lower held_out.row_tokens");
+    GM_CHECK(config_.profile.from_step == 0 ||
+                 config_.profile.from_step + config_.profile.steps - 1 <= plan_.steps,
+             kInvalidArgument, "profile: steps ", config_.profile.from_step, " to ",
+             config_.profile.from_step + config_.profile.steps - 1, ", training has ", plan_.steps);
     const std::int64_t needed = plan_.steps * config_.batch_rows;
     GM_CHECK(source_.num_rows() < 0 || source_.num_rows() >= needed, kInvalidArgument,
              "training data: ", plan_.steps, " steps of ", config_.batch_rows, " rows need ",
@@ -209,6 +215,9 @@ class Trainer {
         const bool again = held_out_ != nullptr && eval_due(state_.step);
         metrics_ =
             std::make_unique<MetricsLog>(run_.work_dir, state_.step, again ? "held_out_loss" : "");
+        if (config_.profile.from_step > 0) {
+          profile_ = std::make_unique<StepProfile>(config_.profile, config_, run_.work_dir);
+        }
       }
     });
   }
@@ -224,7 +233,13 @@ class Trainer {
     progress.update(state_.step);
     window_start_ = Clock::now();
     while (state_.step < plan_.steps) {
+      if (profile_ != nullptr) {
+        profile_->before(state_.step + 1);
+      }
       const double loss = step();
+      if (profile_ != nullptr) {
+        profile_->after(state_.step);
+      }
       const int signal = stop_signal_;
       progress.update(state_.step, concat("loss ", loss));
       const bool is_last = state_.step == plan_.steps;
@@ -247,13 +262,17 @@ class Trainer {
 
   /// One optimizer step; returns its loss.
   double step() {
+    const profile::Scope scope("step");
     const std::int64_t first_row = state_.next_row;
     const std::size_t num_sources = source_.source_names().size();
     StepSums sums(num_sources);
     std::string bad_rows;
     buckets_->zero();
     accumulate(first_row, sums, bad_rows);
-    buckets_->finish(comm_);
+    {
+      const profile::Scope waiting("wait for gradients of other ranks");
+      buckets_->finish(comm_);
+    }
     const int seen = StopSignals::requested();
     sums.stop_term() = seen == SIGTERM || seen == SIGINT ? 1.0 : 0.0;
     sums.stop_usr1() = seen == SIGUSR1 ? 1.0 : 0.0;
@@ -265,7 +284,7 @@ class Trainer {
       loss_sum += sums.loss(i);
       targets += sums.targets(i);
     }
-    const double norm = std::sqrt(squared_norm(buckets_->grads())) / targets;
+    const double norm = gradient_norm() / targets;
     check_finite(loss_sum, targets, norm, bad_rows);
 
     const double clip =
@@ -288,13 +307,23 @@ class Trainer {
     return loss;
   }
 
+  double gradient_norm() {
+    const profile::Scope scope("gradient norm");
+    return std::sqrt(squared_norm(buckets_->grads()));
+  }
+
+  Batch next_rows(std::int64_t first, std::int64_t count) {
+    const profile::Scope scope("wait for data");
+    return source_.rows(first, count);
+  }
+
   /// Adds this rank's gradients to the buckets and its losses to `sums`.
   void accumulate(std::int64_t first_row, StepSums& sums, std::string& bad_rows) {
     const RowRange mine = rows_of_rank(config_.batch_rows, comm_.rank(), comm_.size());
     const std::int64_t micro =
         config_.microbatch_rows > 0 ? config_.microbatch_rows : config_.batch_rows;
     for (std::int64_t row = mine.begin; row < mine.end; row += micro) {
-      const Batch batch = source_.rows(first_row + row, std::min(micro, mine.end - row));
+      const Batch batch = next_rows(first_row + row, std::min(micro, mine.end - row));
       const bool is_last = row + micro >= mine.end;
       const LossResult loss = loss_and_gradients(
           model_.config, compute_params(), batch, 1.0, buckets_->grads(),
@@ -338,6 +367,7 @@ class Trainer {
   }
 
   void log_step(double loss, double lr, double norm) {
+    const profile::Scope scope("metrics");
     std::map<std::string, double> metrics;
     const StepInfo info{
         .step = state_.step, .tokens = state_.tokens, .flops = state_.flops, .loss = loss};
@@ -461,8 +491,9 @@ class Trainer {
   std::optional<GradientBuckets> buckets_;
   Workspace workspace_;
   ParamMap compute_;  // rounded copies; empty where the masters are computed with
-  std::unique_ptr<MetricsLog> metrics_;  // rank 0 alone
-  std::string found_;                    // the newest checkpoint
+  std::unique_ptr<MetricsLog> metrics_;   // rank 0 alone
+  std::unique_ptr<StepProfile> profile_;  // rank 0 alone, where one is asked for
+  std::string found_;                     // the newest checkpoint
   int stop_signal_ = 0;
   std::vector<double> window_;  // per source: sum of NLL, targets, since the last metrics line
   std::int64_t window_steps_ = 0;

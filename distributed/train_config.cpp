@@ -34,6 +34,8 @@ void TrainConfig::validate() const {
   GM_CHECK(compute != at::kHalf, kInvalidArgument,
            "dtype: float16 underflows without loss scaling; take bfloat16 or float32");
   static_cast<void>(parse_dtype(save_dtype, "save_dtype"));
+  GM_CHECK(profile.from_step >= 0 && profile.steps >= 1, kInvalidArgument, "profile: from_step ",
+           profile.from_step, " and steps ", profile.steps, ", expected >= 0 and >= 1");
   optimizer.validate();
   schedule.validate();
 }

@@ -28,6 +28,19 @@ struct BudgetConfig {
   }
 };
 
+/// A window of steps in which the time of every operator is taken.
+struct ProfileConfig {
+  std::int64_t from_step = 0;
+  std::int64_t steps = 3;
+
+  void describe(FieldVisitor& v) {
+    v("from_step", from_step, "steps",
+      "first step of the window, from 1: profile.md and trace.json (Chrome's format) of rank 0 say "
+      "where its time goes; 0 takes none");
+    v("steps", steps, "steps", "length of the window");
+  }
+};
+
 struct TrainConfig {
   BudgetConfig budget;
   std::int64_t batch_rows = 8;
@@ -48,6 +61,7 @@ struct TrainConfig {
   double peak_tflops = 0.0;
   double bucket_mb = 8.0;
   double timeout_s = 1800.0;
+  ProfileConfig profile;
 
   void describe(FieldVisitor& v) {
     v("budget", budget, "", "how long to train: exactly one of steps, tokens, flops");
@@ -77,6 +91,7 @@ struct TrainConfig {
     v("bucket_mb", bucket_mb, "MB", "gradients are summed over ranks in pieces of this size");
     v("timeout_s", timeout_s, "s",
       "how long a rank waits for the others before it ends the job; 0 for ever");
+    v("profile", profile, "", "where the time of some steps goes");
   }
   /// Errors: kInvalidArgument naming the key.
   void validate() const;

@@ -63,11 +63,27 @@ AttentionTask<T> make_task(const AttentionShape& shape, std::int64_t num_positio
   return task;
 }
 
+/// Pairs of a query and a key at or before it.
+double scored_pairs(std::span<const std::int32_t> starts, const Prefixes* prefixes) {
+  double sum = 0.0;
+  for (std::size_t s = 0; s + 1 < starts.size(); ++s) {
+    const double own = starts[s + 1] - starts[s];
+    const double before = prefixes == nullptr ? 0.0 : static_cast<double>(prefixes->of(s).size());
+    sum += own * before + own * (own + 1.0) / 2.0;
+  }
+  return sum;
+}
+
 }  // namespace
 
 void attention_forward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
                        const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                        const at::Tensor& out, const at::Tensor& lse, const Prefixes* prefixes) {
+  const profile::Scope scope("attention_forward", [&] {
+    return profile::Work{.flops = 4.0 * scored_pairs(segment_starts, prefixes) *
+                                  static_cast<double>(shape.num_heads * shape.head_dim),
+                         .bytes = bytes_of({q, k, v, out})};
+  });
   const std::int64_t n = q.size(0);
   GM_ASSERT(prefixes == nullptr || prefixes->starts.size() == segment_starts.size());
   dispatch(q.scalar_type(), [&](auto type) {
@@ -109,6 +125,11 @@ void attention_backward(const AttentionShape& shape, std::span<const std::int32_
                         const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const at::Tensor& out, const at::Tensor& lse, const at::Tensor& dout,
                         const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv) {
+  const profile::Scope scope("attention_backward", [&] {
+    return profile::Work{.flops = 10.0 * scored_pairs(segment_starts, nullptr) *
+                                  static_cast<double>(shape.num_heads * shape.head_dim),
+                         .bytes = bytes_of({q, k, v, out, dout, dq, dk, dv})};
+  });
   const std::int64_t n = q.size(0);
   dispatch(q.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;

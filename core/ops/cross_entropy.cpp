@@ -11,6 +11,9 @@ namespace growmerge::ops {
 void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Tensor& targets_C,
                    const at::Tensor& max_C, const at::Tensor& sum_C,
                    const at::Tensor& at_target_C) {
+  const profile::Scope scope("softmax_tile", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({logits_CT, logits_CT})};
+  });
   const std::int64_t width = logits_CT.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
   dispatch(logits_CT.scalar_type(), [&](auto type) {
@@ -32,6 +35,9 @@ void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Te
 void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
                     const at::Tensor& at_target_C, const at::Tensor& targets_C,
                     const at::Tensor& nll_C) {
+  const profile::Scope scope("combine_tiles", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({max_KC, max_KC, sum_KC})};
+  });
   const std::int64_t tiles = max_KC.size(0);
   const std::int64_t rows = max_KC.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
@@ -64,6 +70,9 @@ void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
 void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
                       const at::Tensor& x_CD, const at::Tensor& dx_CD,
                       const at::Tensor& scaled_CD) {
+  const profile::Scope scope("subtract_targets", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, x_CD, dx_CD, dx_CD, scaled_CD})};
+  });
   const std::int64_t d = x_CD.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
   dispatch(x_CD.scalar_type(), [&](auto type) {
@@ -87,6 +96,8 @@ void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tenso
 
 void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
                const at::Tensor& log_prob_C, const at::Tensor& greedy_C) {
+  const profile::Scope scope(
+      "log_probs", [&] { return profile::Work{.flops = 0.0, .bytes = bytes_of({logits_CV})}; });
   const std::int64_t v = logits_CV.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
   bool* greedy = greedy_C.defined() ? data<bool>(greedy_C) : nullptr;
@@ -111,6 +122,9 @@ void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
 }
 
 void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& y_CD) {
+  const profile::Scope scope("scale_rows", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, y_CD})};
+  });
   const std::int64_t d = x_CD.size(1);
   dispatch(x_CD.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
@@ -124,6 +138,9 @@ void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Ten
 }
 
 void add_scaled_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& sum_CD) {
+  const profile::Scope scope("add_scaled_rows", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, sum_CD, sum_CD})};
+  });
   const std::int64_t d = x_CD.size(1);
   dispatch(x_CD.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;

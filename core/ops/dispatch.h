@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 
 #include "core/error.h"
 #include "core/ops/kernels/kernels.h"
+#include "core/profile.h"
 
 namespace growmerge::ops {
 
@@ -46,6 +48,15 @@ template <class T>
 template <class T>
 [[nodiscard]] const T* const_data(const at::Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+/// Bytes of tensors that an operator reads or writes once, for the profile.
+[[nodiscard]] inline double bytes_of(std::initializer_list<at::Tensor> tensors) {
+  double sum = 0.0;
+  for (const at::Tensor& tensor : tensors) {
+    sum += tensor.defined() ? static_cast<double>(tensor.nbytes()) : 0.0;
+  }
+  return sum;
 }
 
 /// Rows that make a thread worth waking: about 32k elements.

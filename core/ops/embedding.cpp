@@ -11,6 +11,9 @@ namespace growmerge::ops {
 
 void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
                        const at::Tensor& x_ND) {
+  const profile::Scope scope("embedding_forward", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, x_ND})};
+  });
   const std::int64_t d = table_VD.size(1);
   const std::size_t row_bytes = static_cast<std::size_t>(d) * table_VD.element_size();
   const auto* tokens = const_data<std::int64_t>(tokens_N);
@@ -26,6 +29,9 @@ void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
 
 void embedding_backward(const at::Tensor& tokens_N, const at::Tensor& dx_ND,
                         const at::Tensor& dtable_VD) {
+  const profile::Scope scope("embedding_backward", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({dx_ND})};
+  });
   const std::int64_t n = tokens_N.numel();
   const std::int64_t d = dx_ND.size(1);
   const auto* tokens = const_data<std::int64_t>(tokens_N);

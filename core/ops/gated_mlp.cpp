@@ -9,6 +9,9 @@ constexpr std::int64_t kGrain = 16384;
 
 void gated_forward(Activation activation, const at::Tensor& gate, const at::Tensor& up,
                    const at::Tensor& out) {
+  const profile::Scope scope("gated_forward", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({gate, up, out})};
+  });
   dispatch(gate.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     const T* g = const_data<T>(gate);
@@ -23,6 +26,9 @@ void gated_forward(Activation activation, const at::Tensor& gate, const at::Tens
 
 void gated_backward_(Activation activation, const at::Tensor& gate, const at::Tensor& up,
                      const at::Tensor& dout) {
+  const profile::Scope scope("gated_backward", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({gate, up, dout, gate, up, dout})};
+  });
   dispatch(gate.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     T* g = data<T>(gate);

@@ -4,6 +4,8 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
+#include "core/ops/dispatch.h"
+
 namespace growmerge::ops {
 namespace {
 
@@ -21,16 +23,31 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta) {
+  const profile::Scope scope("linear_forward", [&] {
+    return profile::Work{
+        .flops = 2.0 * static_cast<double>(x.numel()) * static_cast<double>(y.size(1)),
+        .bytes = bytes_of({x, weight, y})};
+  });
   product(x, weight.t(), y, beta);
 }
 
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta) {
+  const profile::Scope scope("linear_backward_input", [&] {
+    return profile::Work{
+        .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
+        .bytes = bytes_of({dy, weight, dx})};
+  });
   product(dy, weight, dx, beta);
 }
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight,
                             double scale) {
+  const profile::Scope scope("linear_backward_weight", [&] {
+    return profile::Work{
+        .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(x.size(1)),
+        .bytes = bytes_of({dy, x, dweight, dweight})};
+  });
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   at::Tensor out = dweight;
   if (dy.scalar_type() == dweight.scalar_type()) {

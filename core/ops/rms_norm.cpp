@@ -9,6 +9,9 @@ namespace growmerge::ops {
 void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::Tensor& gain_D,
                   double eps, const at::Tensor& sum_ND, const at::Tensor& y_ND,
                   const at::Tensor& rstd_N) {
+  const profile::Scope scope("add_rms_norm", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, delta_ND, sum_ND, y_ND})};
+  });
   const std::int64_t rows = x_ND.size(0);
   const std::int64_t d = x_ND.size(1);
   dispatch(x_ND.scalar_type(), [&](auto type) {
@@ -30,6 +33,9 @@ void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::
 
 void apply_rms_norm(const at::Tensor& x_ND, const at::Tensor& gain_D, const at::Tensor& rstd_N,
                     const at::Tensor& y_ND) {
+  const profile::Scope scope("apply_rms_norm", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, y_ND})};
+  });
   const std::int64_t d = x_ND.size(1);
   dispatch(x_ND.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
@@ -46,6 +52,9 @@ void apply_rms_norm(const at::Tensor& x_ND, const at::Tensor& gain_D, const at::
 void rms_norm_backward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at::Tensor& gain_D,
                        const at::Tensor& rstd_N, const at::Tensor& dx_ND,
                        const at::Tensor& dgain_D) {
+  const profile::Scope scope("rms_norm_backward", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({dy_ND, x_ND, dx_ND, dx_ND})};
+  });
   const std::int64_t rows = x_ND.size(0);
   const std::int64_t d = x_ND.size(1);
   dispatch(x_ND.scalar_type(), [&](auto type) {

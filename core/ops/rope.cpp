@@ -64,6 +64,9 @@ RopeTable make_rope_table(const ModelConfig& config, std::int64_t num_positions)
 
 void rope_(const at::Tensor& x_NHh, std::int64_t head_dim, const RopeTable& table,
            const at::Tensor& positions_N, bool inverse) {
+  const profile::Scope scope("rope", [&] {
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_NHh, x_NHh})};
+  });
   const std::int64_t row = x_NHh.size(1);
   const auto* positions = const_data<std::int32_t>(positions_N);
   const auto* cos = const_data<float>(table.cos);

@@ -4,7 +4,7 @@ Both start a fresh process, load the same model, score the same pairs under the 
 same cores and write items. Prints seconds, ratio and peak resident memory of each, and checks that
 the accuracies agree.
 
-    .venv/bin/python tests/benchmarks/eval_benchmark.py [--limit N] [--rounds R] [--threads T]
+    .venv/bin/python tests/benchmarks/eval_benchmark.py [--limit N] [--rounds R] [--threads T] [--json FILE]
 """
 
 import argparse
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from side_by_side import BUILD, DATA, keep, row
 
 LM_EVAL = """
 import json, sys
@@ -49,11 +49,32 @@ def timed(command, environment):
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output
 
 
+def random_model(data, folder):
+    """SmolLM2-135M's configuration and tokenizer with random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder.mkdir()
+    source = data / "tokenizers/smollm2"
+    shutil.copy(source / "config.SmolLM2-135M.json", folder / "config.json")
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(folder)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    shutil.copy(source / "tokenizer.json", folder)
+    token = "<|endoftext|>"
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": token, "eos_token": token})
+    )
+    return folder
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--build", type=Path, default=ROOT / "build/ci")
+    parser.add_argument("--shape", choices=["smollm2-135m"], help="random weights of this shape as the model")
+    parser.add_argument("--build", type=Path, default=BUILD)
+    parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--limit", type=int, default=1000, help="pairs of each paradigm")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -64,6 +85,9 @@ def main():
     model = (arguments.model or data / "models/stories260K").resolve()
 
     work = Path(tempfile.mkdtemp(prefix="eval-benchmark-"))
+    label = model.name
+    if arguments.shape:
+        label, model = arguments.shape, random_model(data, work / "model")
     environment = os.environ | {
         "OMP_NUM_THREADS": str(arguments.threads),
         "HF_HOME": str(work / "hf"),
@@ -138,11 +162,18 @@ def main():
         print(f"largest difference of a sentence's log-probability: {worst:.1e}")
         if worst > 3e-4:  # the harness sums a sentence in float32
             raise SystemExit("the two do not compute the same")
-    best = {name: statistics.median(values) for name, values in times.items()}
-    print(
-        f"BLiMP {len(rows)} pairs, {arguments.threads} threads: lm-eval {best['lm-eval']:.1f} s, "
-        f"{memory['lm-eval'] / 2**20:.0f} MiB; growmerge {best['growmerge']:.1f} s, "
-        f"{memory['growmerge'] / 2**20:.0f} MiB; ratio {best['lm-eval'] / best['growmerge']:.2f}"
+    took = {side: statistics.median(values) for side, values in times.items()}
+    keep(
+        [
+            row(
+                f"BLiMP 67 x {arguments.limit}, {label}, fp32", f"{took['growmerge']:.1f} s",
+                f"lm-eval, batch {arguments.batch}", f"{took['lm-eval']:.1f} s",
+                took["lm-eval"] / took["growmerge"], 2.5 if arguments.shape else 8,
+                f"{memory['growmerge'] / 2**20:,.0f} / {memory['lm-eval'] / 2**20:,.0f} MB",
+                f"{arguments.threads} threads",
+            )
+        ],
+        arguments.json,
     )
     shutil.rmtree(work)
 

@@ -1,29 +1,28 @@
 """Merging five 180M models in bfloat16: mergekit and growmerge alternately, in one run.
 
-usage: merge_benchmark.py [--small] [--rounds N] [--dir DIR] [--methods linear,ties,dare_ties]
+usage: merge_benchmark.py [--small] [--rounds N] [--dir DIR] [--methods linear,ties,dare_ties] [--json FILE]
 
-Prints wall time, the ratio, and peak memory: resident (mapped files included) and anonymous (what a
-program really needs), sampled every 20 ms from /proc. Start-up is included on both sides. Inputs are
-random and warm in the page cache. Needs about 2.7 GB of disk (0.1 GB with --small).
+Prints wall time (median), the ratio, and peak memory: resident (mapped files included) and anonymous
+(what a program really needs). Start-up is included on both sides, and on ours the hashes of inputs and
+output and syncing. Inputs are random and warm in the page cache. Needs about 2.7 GB of disk (0.1 GB
+with --small).
 """
 
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
-ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
-BUILD = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/ci/bin/growmerge")).parent.parent
+from side_by_side import PROGRAM, in_turns, keep, measure, row
+
 MERGEKIT = Path(sys.executable).parent / "mergekit-yaml"
-TOOL = BUILD / "tests/merging/growmerge_merge_tool"
+TARGETS = {"linear": 8, "ties": 30, "dare_ties": 12}
 
 
 def make_models(root, small):
@@ -58,67 +57,57 @@ def recipe_of(root, method):
     return path
 
 
-def memory(pid):
-    """Resident and anonymous KiB of a process and its children."""
-    resident = anonymous = 0
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                resident = int(line.split()[1])
-            if line.startswith("RssAnon"):
-                anonymous = int(line.split()[1])
-    except (OSError, ValueError):
-        return 0, 0
-    for child in children:
-        r, a = memory(int(child))
-        resident, anonymous = resident + r, anonymous + a
-    return resident, anonymous
-
-
-def measure(command, out):
-    shutil.rmtree(out, ignore_errors=True)
-    start = time.perf_counter()
-    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE)
-    peak = [0, 0]
-    while process.poll() is None:
-        peak = [max(a, b) for a, b in zip(peak, memory(process.pid))]
-        time.sleep(0.02)
-    seconds = time.perf_counter() - start
-    if process.returncode != 0:
-        sys.exit(process.stderr.read().decode()[-3000:])
-    return seconds, peak[0] / 1024, peak[1] / 1024
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--small", action="store_true", help="8M-parameter models, for a quick look")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", help="where inputs and outputs go (default: a temporary folder)")
     parser.add_argument("--methods", default="linear,ties,dare_ties")
+    parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
-    if not TOOL.exists() or not MERGEKIT.exists():
-        sys.exit(f"needs {TOOL} and {MERGEKIT}")
+    if not PROGRAM.exists() or not MERGEKIT.exists():
+        sys.exit(f"needs {PROGRAM} and {MERGEKIT}")
+    rows = []
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         root = Path(folder)
         parameters = make_models(root, options.small)
-        print(f"5 x {parameters / 1e6:.0f}M bfloat16, {os.cpu_count()} cores; best of "
-              f"{options.rounds} (memory: worst)")
-        print(f"{'method':<16}{'mergekit':>10}{'growmerge':>11}{'ratio':>8}"
-              f"{'peak MB, resident (anonymous)':>44}")
+        models = f"merge 5 x {parameters / 1e6:.0f}M bf16"
+
+        def clean(name):
+            shutil.rmtree(root / name, ignore_errors=True)
+            os.sync()
+
+        def peer(recipe):
+            clean("peer")
+            return measure([MERGEKIT, recipe, root / "peer", "--no-write-model-card", "--no-copy-tokenizer",
+                            "--quiet"])
+
+        def ours(recipe):
+            clean("ours")
+            # A cache folder that is empty, so that input hashes are computed.
+            with tempfile.TemporaryDirectory(dir=root) as cache:
+                return measure([PROGRAM, "merge", "--config", recipe, "--out", root / "ours"],
+                               {"XDG_CACHE_HOME": cache})
+
+        def bytes_moved():
+            clean("copy")
+            inputs = " ".join(str(root / f"m{i}/model.safetensors") for i in range(5))
+            return measure(["sh", "-c", f"cat {inputs} > /dev/null; cp {root}/m0/model.safetensors {root}/copy; sync"])
+
         for method in options.methods.split(","):
             recipe = recipe_of(root, method)
-            peer, ours = [], []
-            for _ in range(options.rounds):
-                peer.append(measure([MERGEKIT, recipe, root / "peer", "--no-write-model-card",
-                                     "--no-copy-tokenizer", "--quiet"], root / "peer"))
-                ours.append(measure([TOOL, recipe, root / "ours"], root / "ours"))
-            t_peer, t_ours = min(m[0] for m in peer), min(m[0] for m in ours)
-            sizes = [max(m[i] for m in runs) for runs in (peer, ours) for i in (1, 2)]
-            print(f"{method:<16}{t_peer:>9.2f}s{t_ours:>10.2f}s{t_peer / t_ours:>7.1f}x"
-                  f"{sizes[0]:>16.0f} ({sizes[1]:.0f}) vs {sizes[2]:.0f} ({sizes[3]:.0f})",
-                  flush=True)
+            sides = {"mergekit": lambda: peer(recipe), "growmerge": lambda: ours(recipe)}
+            if method == "linear":
+                sides["cat"] = bytes_moved
+            m = in_turns(sides, options.rounds)
+            mine, theirs = m["growmerge"], m["mergekit"]
+            memory = (f"{mine[1]:,.0f} (anonymous {mine[2]:,.0f}) / {theirs[1]:,.0f} ({theirs[2]:,.0f}) MB")
+            rows.append(row(f"{models}, {method}", f"{mine[0]:.2f} s", "mergekit", f"{theirs[0]:.2f} s",
+                            theirs[0] / mine[0], TARGETS[method], memory))
+            if method == "linear":
+                rows.append(row(f"{models}, linear", f"{mine[0]:.2f} s", "cat inputs, cp output, sync",
+                                f"{m['cat'][0]:.2f} s", m["cat"][0] / mine[0], 0.5))
+    keep(rows, options.json)
 
 
 if __name__ == "__main__":

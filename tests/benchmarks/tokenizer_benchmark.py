@@ -1,6 +1,6 @@
 """Encoding the corpora: the `tokenizers` package and growmerge alternately, in one run.
 
-usage: tokenizer_benchmark.py [--bytes N] [--threads N] [--rounds N] [--only NAME]
+usage: tokenizer_benchmark.py [--bytes N] [--threads N] [--rounds N] [--only NAME] [--json FILE]
 
 Prints MB/s of text, the ratio and peak resident memory for each tokenizer. Both hold the same texts in
 memory and encode one document a call (the package: encode_batch_fast over all, on as many threads);
@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(os.environ.get("GROWMERGE_SOURCE_DIR", Path(__file__).resolve().parents[2]))
-BIN = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/ci/bin/growmerge")).parent
-DATA = Path(os.environ.get("GROWMERGE_TEST_DATA", ROOT / "../shared/data"))
+from side_by_side import BUILD, DATA, keep, row
+
 NAMES = ["gpt2", "smollm2", "dolma2_cl100k", "phi3_mini_spm"]
+TARGETS = {"phi3_mini_spm": 4}  # 8 for the others
 
 
 def peer(tokenizer, texts):
@@ -71,7 +71,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
     parser.add_argument("--peer", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
+    rows = []
     if options.peer:
         peer(*options.peer)
         return
@@ -84,14 +86,15 @@ def main():
             for _ in range(options.rounds):
                 theirs.append(run([sys.executable, __file__, "--peer", tokenizer, texts], texts,
                                   options.threads))
-                ours.append(run([BIN / "growmerge_tokenizer_tool", "time", tokenizer,
+                ours.append(run([BUILD / "bin/growmerge_tokenizer_tool", "time", tokenizer,
                                  str(options.threads)], texts, options.threads))
             assert {r[:2] for r in theirs} == {r[:2] for r in ours}, "counts of tokens differ"
             speed = [max(r[0] / r[2] / 1e6 for r in rows) for rows in (theirs, ours)]
             memory = [max(r[3] for r in rows) for rows in (theirs, ours)]
-            print(f"{name}: {theirs[0][0] / 1e6:.1f} MB, {options.threads} threads: tokenizers "
-                  f"{speed[0]:.2f} MB/s, {memory[0]:.0f} MB; growmerge {speed[1]:.2f} MB/s, "
-                  f"{memory[1]:.0f} MB; ratio {speed[1] / speed[0]:.1f}", flush=True)
+            rows.append(row(f"encode {theirs[0][0] / 1e6:.0f} MB, {name}, {options.threads} thread(s)",
+                            f"{speed[1]:.1f} MB/s", "tokenizers", f"{speed[0]:.2f} MB/s", speed[1] / speed[0],
+                            TARGETS.get(name, 8), f"{memory[1]:.0f} / {memory[0]:.0f} MB"))
+    keep(rows, options.json)
 
 
 if __name__ == "__main__":

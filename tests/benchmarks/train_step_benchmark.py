@@ -1,11 +1,11 @@
 """One train step (forward, backward, AdamW) of growmerge and of Transformers, alternately in one run.
 
-    train_step_benchmark.py [--cases large,small,tiny] [--dtypes float32,bfloat16] [--compile] [--rounds 5] [--threads 2]
+    train_step_benchmark.py [--cases large,small,tiny] [--dtypes float32,bfloat16] [--compile] [--rounds 5] [--threads 2] [--json FILE]
 
 Each side is a process of its own that makes steps on request, so that both see the same machine in turns and each has
 its own peak resident set. Ours: bf16 compute with fp32 master weights, gradients and moments; theirs: everything in the
-dtype named. Prints tokens/s (best round), the ratio and peak memory. The ratio of processor seconds means something on a
-busy machine, too, with --threads 1.
+dtype named. Prints tokens/s (best round), the ratio, peak memory and the share of the machine's rate of products that 6 flops
+a weight and token are.
 """
 
 import argparse
@@ -16,7 +16,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from side_by_side import BUILD, keep, limits, row
+
+# Of the issue that asked: by case, dtype and peer.
+TARGETS = {("large", "float32", "eager"): 2.0, ("large", "float32", "compile"): 1.7, ("large", "bfloat16", "eager"): 4.5,
+           ("large", "bfloat16", "compile"): 2.2, ("small", "float32", "eager"): 2.0, ("small", "bfloat16", "eager"): 2.5,
+           ("tiny", "float32", "eager"): 3.0}
+NAMES = {"large": "Llama 9.7M, 4 x 512", "small": "Llama 1.9M, 4 x 512", "tiny": "Llama 260K, 8 x 256"}
+PEERS = {"eager": "Transformers eager", "compile": "torch.compile"}
 LARGE = dict(vocab_size=49152, hidden_size=160, intermediate_size=432, num_hidden_layers=6, num_attention_heads=5,
              num_key_value_heads=5, head_dim=32)
 TINY = dict(vocab_size=512, hidden_size=64, intermediate_size=172, num_hidden_layers=5, num_attention_heads=8,
@@ -50,11 +57,19 @@ def peer(config_path, rows, tokens, dtype, compiled):
                           "peak_mb": int(peak.split()[1]) / 1024}), flush=True)
 
 
+def parameters_of(shape):
+    """Weights that take part in products (the tied head once, norms left out)."""
+    d, h = shape["hidden_size"], shape["head_dim"]
+    attention = 2 * d * h * (shape["num_attention_heads"] + shape["num_key_value_heads"])
+    layer = attention + 3 * d * shape["intermediate_size"]
+    return shape["vocab_size"] * d + shape["num_hidden_layers"] * layer
+
+
 class Side:
     def __init__(self, command, threads):
         env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-        self.best, self.processor, self.last = float("inf"), float("inf"), None
+        self.best, self.last = float("inf"), None
 
     def steps(self, count, timed=True):
         self.process.stdin.write(f"{count}\n")
@@ -65,7 +80,6 @@ class Side:
         self.last = json.loads(line)
         if timed:
             self.best = min(self.best, self.last["seconds"])
-            self.processor = min(self.processor, self.last["processor"])
 
     def close(self):
         self.process.stdin.close()
@@ -79,7 +93,8 @@ def main():
     parser.add_argument("--compile", action="store_true", help="torch.compile as the peer, as well")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--binary", default=str(ROOT / "build/ci/bin/train_step_benchmark"))
+    parser.add_argument("--binary", default=str(BUILD / "bin/train_step_benchmark"))
+    parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--peer", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -87,6 +102,8 @@ def main():
         config, rows, tokens, dtype, compiled = args.peer
         peer(config, int(rows), int(tokens), dtype, compiled == "compile")
         return
+    figures = []
+    limit = limits(args.threads)
     kinds = [] if args.ours_only else ["eager"] + (["compile"] if args.compile else [])
     for case in args.cases.split(","):
         shape, rows, tokens = CASES[case]
@@ -107,18 +124,23 @@ def main():
                     for side in sides.values():
                         side.steps(steps)
                 ours = sides["growmerge"]
-                for name, side in sides.items():
-                    rate = rows * tokens / side.best
-                    line = f"{case:6} {dtype:9} {name:10} {rate:10,.0f} tok/s {side.last['peak_mb']:8,.0f} MB"
-                    if name == "growmerge":
-                        line += f"  (activations said {side.last['said_mb']:.0f} MB)"
-                    else:
-                        line += f"  ours {side.best / ours.best:5.2f} x speed " \
-                                f"({side.processor / ours.processor:.2f} x by processor time), " \
-                                f"{ours.last['peak_mb'] / side.last['peak_mb']:.2f} x memory"
-                    print(line, flush=True)
+                flops = 6 * parameters_of(shape) * rows * tokens / 1e9
+                share = flops / ours.best / limit[dtype]
+                mine = f"{rows * tokens / ours.best:,.0f} tok/s"
+                if args.ours_only:
+                    figures.append(row(f"train step, {NAMES[case]}, {dtype}", mine, "", "", None,
+                                       memory=f"{ours.last['peak_mb']:,.0f} MB"))
+                for name in kinds:
+                    side = sides[name]
+                    figures.append(
+                        row(f"train step, {NAMES[case]}, {dtype}", mine, PEERS[name],
+                            f"{rows * tokens / side.best:,.0f} tok/s", side.best / ours.best,
+                            TARGETS.get((case, dtype, name)),
+                            f"{ours.last['peak_mb']:,.0f} / {side.last['peak_mb']:,.0f} MB",
+                            f"{share:.0%} of this machine's {limit[dtype]:,.0f} GFLOP/s"))
                 for side in sides.values():
                     side.close()
+    keep(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -310,6 +310,27 @@ TEST(Train, AFinishedRunIsNotRepeated) {
   EXPECT_EQ(again.held_out, first.held_out);
 }
 
+TEST(Train, AProfileSaysWhereStepsWentAndChangesNothing) {
+  const testing::TemporaryDirectory plain;
+  const testing::TemporaryDirectory profiled;
+  Setting setting;
+  const TrainResult expected = run(plain.path(), setting);
+  setting.config.profile = {.from_step = 3, .steps = 2};
+  EXPECT_EQ(run(profiled.path(), setting).losses, expected.losses);
+  const std::string text = read_file(profiled.path() / "profile.md");
+  for (const char* part : {"2 training steps went, from step 3", "| head: linear_forward |",
+                           "| mlp backward: linear_backward_weight |", "| step: adamw | 2 |"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+  const auto trace = nlohmann::json::parse(read_file(profiled.path() / "trace.json"));
+  EXPECT_GT(trace["traceEvents"].size(), 50U);
+  setting.config.profile = {.from_step = 8, .steps = 2};
+  const testing::TemporaryDirectory beyond;
+  const std::string error =
+      testing::error_of(ErrorCode::kInvalidArgument, [&] { run(beyond.path(), setting); });
+  EXPECT_NE(error.find("profile: steps 8 to 9, training has 8"), std::string::npos) << error;
+}
+
 TEST(Train, WhatAKilledEndLeftIsRemoved) {
   const testing::TemporaryDirectory dir;
   run(dir.path(), {});
