@@ -91,18 +91,22 @@ class HashCache {
     }
   }
 
+  /// Threads may hash at the same time.
   std::string hash(const fs::path& path) {
-    const std::lock_guard lock(mutex_);
-    if (file_.empty()) {
+    if (!is_open()) {
       return hash_file(path);
     }
     const std::string key = fs::weakly_canonical(path).string();
     const FileStamp stamp = stamp_of(path);
-    const auto it = entries_.find(key);
-    if (it != entries_.end() && it->second.first == stamp) {
-      return it->second.second;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto it = entries_.find(key);
+      if (it != entries_.end() && it->second.first == stamp) {
+        return it->second.second;
+      }
     }
     const std::string hash = hash_file(path);
+    const std::lock_guard lock(mutex_);
     entries_[key] = {stamp, hash};
     if (key.find('\n') == std::string::npos) {
       std::error_code ignored;  // a cache that cannot be written costs time, nothing else
@@ -114,6 +118,11 @@ class HashCache {
   }
 
  private:
+  bool is_open() {
+    const std::lock_guard lock(mutex_);
+    return !file_.empty();
+  }
+
   std::mutex mutex_;
   fs::path file_;
   std::unordered_map<std::string, std::pair<FileStamp, std::string>> entries_;

@@ -360,7 +360,7 @@ struct SafetensorsWriter::Impl {
              name, "' was announced");
     return *it->second;
   }
-  void put(std::uint64_t offset, const std::byte* data, std::uint64_t size) const {
+  void put(std::uint64_t offset, const std::byte* data, std::uint64_t size) {
     while (size > 0) {
       const ssize_t done = ::pwrite(file.fd, data, size, static_cast<off_t>(offset));
       if (done < 0 && errno == EINTR) {
@@ -372,9 +372,20 @@ struct SafetensorsWriter::Impl {
       data += done;
       offset += static_cast<std::uint64_t>(done);
       size -= static_cast<std::uint64_t>(done);
+      start_writeback(static_cast<std::uint64_t>(done));
+    }
+  }
+  /// Has the kernel write what is there while more is computed, so that syncing at the end waits
+  /// for little. No promise: an error shows in fsync().
+  void start_writeback(std::uint64_t bytes) {
+    constexpr std::uint64_t kEvery = std::uint64_t{32} << 20;
+    const std::uint64_t before = handed_over.fetch_add(bytes);
+    if (before / kEvery != (before + bytes) / kEvery) {
+      (void)::sync_file_range(file.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     }
   }
 
+  std::atomic<std::uint64_t> handed_over{0};
   std::filesystem::path path;
   std::filesystem::path partial;  // what is written until finish() renames it
   FileDescriptor file{-1};

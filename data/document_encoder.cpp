@@ -9,6 +9,7 @@
 
 #include "core/communicator.h"
 #include "core/error.h"
+#include "core/manifest.h"
 #include "core/tokenizer.h"
 #include "data/tokenize.h"
 
@@ -133,6 +134,11 @@ TokenizeSummary tokenize(const TokenizeConfig& config, const fs::path& dir, Comm
       if (fs::exists(from / name)) {
         copy_writable(from / name, dir / name);
       }
+    }
+    // Whoever goes on from the shards must not be told again.
+    if (config.eos_token && !fs::exists(dir / "tokenizer_config.json")) {
+      write_file_atomically(dir / "tokenizer_config.json",
+                            nlohmann::json{{"eos_token", *config.eos_token}}.dump(2) + "\n");
     }
   });
   return tokenize_text(config, encoder, dir, comm, threads);

@@ -31,6 +31,9 @@ namespace growmerge::distributed {
 namespace {
 
 namespace fs = std::filesystem;
+/// The program, its libraries and what those keep for themselves.
+constexpr std::int64_t kProcessBytes = 150'000'000;
+
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
@@ -535,7 +538,7 @@ std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,
   const std::int64_t rows =
       config.microbatch_rows > 0 ? std::min(config.microbatch_rows, rank_rows) : rank_rows;
   // Masters, gradients and two moments.
-  return num_parameters(model) * (4 * width + copies) +
+  return kProcessBytes + num_parameters(model) * (4 * width + copies) +
          activation_bytes(model, rows * row_tokens, compute);
 }
 

@@ -152,7 +152,7 @@ std::vector<std::vector<std::int64_t>> make_batches(const std::vector<ScoreReque
     if (!batches.empty()) {
       size -= static_cast<std::int64_t>(shared_inputs(at(batches.back().back()), at(index)));
     }
-    if (batches.empty() || filled + size > batch_tokens) {
+    if (batches.empty() || filled + std::max<std::int64_t>(size, 1) > batch_tokens) {
       batches.emplace_back();
       filled = 0;
       size = whole;

@@ -25,8 +25,10 @@ struct ScoreRequest {
 };
 
 struct ScorerOptions {
-  std::int64_t batch_tokens = 8192;  // inputs per forward pass; a longer sequence exceeds it alone
-  std::string title = "scoring";     // of the progress line
+  // Inputs per forward pass; a longer sequence exceeds it alone. 1 computes every sequence by
+  // itself, so that no other changes a bit.
+  std::int64_t batch_tokens = 8192;
+  std::string title = "scoring";  // of the progress line
   bool show_progress = false;
 };
 

@@ -1,5 +1,7 @@
 #include "launch/stage_driver.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -156,11 +158,17 @@ std::uint64_t bytes_of(const fs::path& path) {
 }
 
 Manifest planned_manifest(const StagePlan& plan) {
-  std::vector<std::string> identities;
-  for (const StageInput& input : plan.inputs) {
-    identities.push_back(with_context("input '" + input.role + "' of stage '" + plan.stage + "'",
-                                      [&] { return identity_of(input); }));
-  }
+  std::vector<std::string> identities(plan.inputs.size());
+  // Hashing inputs is most of what a merge reads, so threads share it.
+  at::parallel_for(
+      0, static_cast<std::int64_t>(identities.size()), 1,
+      [&](std::int64_t begin, std::int64_t end) {
+        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+          const StageInput& input = plan.inputs[i];
+          identities[i] = with_context("input '" + input.role + "' of stage '" + plan.stage + "'",
+                                       [&] { return identity_of(input); });
+        }
+      });
   return manifest_of(plan, identities);
 }
 

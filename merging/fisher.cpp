@@ -2,8 +2,8 @@
 #include <atomic>
 
 #include "core/error.h"
-#include "merging/method.h"
 #include "core/simd.h"
+#include "merging/method.h"
 
 namespace growmerge::merging {
 namespace {

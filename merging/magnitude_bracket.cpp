@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <mutex>
 
 #include "core/random.h"
 #include "core/simd.h"
+#include "merging/magnitude_tiles.h"
 
 namespace growmerge::merging {
 namespace {
@@ -37,15 +37,6 @@ struct Chunk {
   std::vector<Counts> tiles;
   std::vector<std::uint32_t> between;  // in order of index
 };
-
-GM_SIMD void magnitudes(const float* a, const float* b, std::int64_t count, std::uint32_t* out) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float delta = a[i] - b[i];
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, &delta, sizeof(bits));
-    out[i] = bits & kMagnitude;
-  }
-}
 
 GM_SIMD Counts count_magnitudes(const std::uint32_t* bits, std::int64_t count, std::uint32_t low,
                                 std::uint32_t high) {
@@ -104,7 +95,9 @@ std::vector<std::int64_t> sampled_lines(std::int64_t n) {
 Bracket bracket_of(const std::vector<std::uint32_t>& sample, double share) {
   const auto count = static_cast<std::int64_t>(sample.size());
   const auto last = static_cast<double>(count - 1);
-  const auto rank = [last](double x) { return static_cast<std::int64_t>(std::clamp(x, 0.0, last)); };
+  const auto rank = [last](double x) {
+    return static_cast<std::int64_t>(std::clamp(x, 0.0, last));
+  };
   std::vector<std::uint32_t> values = sample;
   const std::uint32_t middle = ranked(values, rank(share * static_cast<double>(count)));
   const std::int64_t lines = count / kLine;
@@ -138,20 +131,20 @@ std::vector<Bracket> sample_brackets(std::int64_t n, const TileSource& base,
     base.load(lines[i] * kLine, kLine, base_values.data() + i * kLine);
   }
   std::vector<Bracket> out(models.size());
-  at::parallel_for(0, static_cast<std::int64_t>(wanted.size()), 1,
-                   [&](std::int64_t begin, std::int64_t end) {
-                     std::vector<std::uint32_t> sample(static_cast<std::size_t>(size));
-                     float values[kLine];
-                     for (std::int64_t w = begin; w < end; ++w) {
-                       const std::size_t m = wanted[static_cast<std::size_t>(w)];
-                       for (std::size_t i = 0; i < lines.size(); ++i) {
-                         models[m]->load(lines[i] * kLine, kLine, values);
-                         magnitudes(values, base_values.data() + i * kLine, kLine,
-                                    sample.data() + i * kLine);
-                       }
-                       out[m] = bracket_of(sample, static_cast<double>(k[m]) / static_cast<double>(n));
-                     }
-                   });
+  at::parallel_for(
+      0, static_cast<std::int64_t>(wanted.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        std::vector<std::uint32_t> sample(static_cast<std::size_t>(size));
+        float values[kLine];
+        for (std::int64_t w = begin; w < end; ++w) {
+          const std::size_t m = wanted[static_cast<std::size_t>(w)];
+          for (std::size_t i = 0; i < lines.size(); ++i) {
+            models[m]->load(lines[i] * kLine, kLine, values);
+            magnitude_bits(values, base_values.data() + i * kLine, kLine,
+                           sample.data() + i * kLine);
+          }
+          out[m] = bracket_of(sample, static_cast<double>(k[m]) / static_cast<double>(n));
+        }
+      });
   return out;
 }
 
@@ -163,26 +156,18 @@ std::vector<std::vector<Chunk>> scan(std::int64_t n, const TileSource& base,
   std::vector<std::vector<Chunk>> out(models.size());
   std::mutex mutex;
   at::parallel_for(0, num_tiles(n), 1, [&](std::int64_t begin, std::int64_t end) {
-    const auto limit = static_cast<std::size_t>(
-        kMaxBetween * static_cast<double>((end - begin) * kTileElements));
+    const auto limit =
+        static_cast<std::size_t>(kMaxBetween * static_cast<double>((end - begin) * kTileElements));
     std::vector<Chunk> own(models.size());
-    float* base_tile = tile_scratch(3);
-    float* model_tile = base_tile + kTileElements;
-    auto* bits = reinterpret_cast<std::uint32_t*>(base_tile + 2 * kTileElements);
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t offset = tile * kTileElements;
-      const std::int64_t count = std::min(kTileElements, n - offset);
-      base.load(offset, count, base_tile);
-      for (const std::size_t m : wanted) {
-        models[m]->load(offset, count, model_tile);
-        magnitudes(model_tile, base_tile, count, bits);
-        const Counts counts = count_magnitudes(bits, count, brackets[m].low, brackets[m].high);
-        own[m].tiles.push_back(counts);
-        if (counts.between > 0 && own[m].between.size() <= limit) {
-          keep_between(bits, count, brackets[m], counts.between, own[m].between);
-        }
-      }
-    }
+    for_each_magnitude_tile(
+        n, base, models, wanted, begin, end,
+        [&](std::size_t m, std::int64_t, const std::uint32_t* bits, std::int64_t count) {
+          const Counts counts = count_magnitudes(bits, count, brackets[m].low, brackets[m].high);
+          own[m].tiles.push_back(counts);
+          if (counts.between > 0 && own[m].between.size() <= limit) {
+            keep_between(bits, count, brackets[m], counts.between, own[m].between);
+          }
+        });
     const std::lock_guard lock(mutex);
     for (const std::size_t m : wanted) {
       own[m].first_tile = begin;

@@ -3,13 +3,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <numeric>
 
 #include "core/error.h"
-#include "merging/magnitude_bracket.h"
 #include "core/simd.h"
+#include "merging/magnitude_bracket.h"
+#include "merging/magnitude_tiles.h"
 
 namespace growmerge::merging {
 namespace {
@@ -20,16 +20,6 @@ constexpr std::size_t kLowBins = std::size_t{1} << kLowBits;
 constexpr std::uint32_t kMagnitude = 0x7fffffffU;
 
 using Histogram = std::vector<std::uint64_t>;
-
-GM_SIMD void difference_bits(const float* a, const float* b, std::int64_t count,
-                             std::uint32_t* out) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float delta = a[i] - b[i];
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, &delta, sizeof(bits));
-    out[i] = bits & kMagnitude;
-  }
-}
 
 GM_SIMD std::int64_t count_equal(const std::uint32_t* bits, std::int64_t count,
                                  std::uint32_t wanted) {
@@ -65,19 +55,11 @@ std::vector<Histogram> scan(std::int64_t n, const TileSource& base,
     for (const std::size_t m : selected) {
       own[m].assign(bins, 0);
     }
-    float* base_tile = tile_scratch(3);
-    float* model_tile = base_tile + kTileElements;
-    auto* bits = reinterpret_cast<std::uint32_t*>(base_tile + 2 * kTileElements);
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t offset = tile * kTileElements;
-      const std::int64_t count = std::min(kTileElements, n - offset);
-      base.load(offset, count, base_tile);
-      for (const std::size_t m : selected) {
-        models[m]->load(offset, count, model_tile);
-        difference_bits(model_tile, base_tile, count, bits);
-        visit(m, tile, bits, count, own[m].data());
-      }
-    }
+    for_each_magnitude_tile(
+        n, base, models, selected, begin, end,
+        [&](std::size_t m, std::int64_t tile, const std::uint32_t* bits, std::int64_t count) {
+          visit(m, tile, bits, count, own[m].data());
+        });
     const std::lock_guard lock(mutex);
     for (const std::size_t m : selected) {
       for (std::size_t bin = 0; bin < bins; ++bin) {

@@ -274,7 +274,8 @@ MergePlan plan_merge(Recipe recipe) {
   }
   const auto threads = static_cast<std::uint64_t>(at::get_num_threads());
   plan.memory_bytes = 20'000'000 + threads * (plan.models.size() + 5) * 40'000;
-  if (plan.recipe.method->has_density && !plan.recipe.method->is_random) {  // what magnitude_bracket.h keeps of the largest tensor
+  if (plan.recipe.method->has_density &&
+      !plan.recipe.method->is_random) {  // what magnitude_bracket.h keeps of the largest tensor
     std::int64_t largest = 0;
     for (const TensorInfo& info : first.tensors()) {
       largest = std::max(largest, info.num_elements());

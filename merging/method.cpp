@@ -41,7 +41,8 @@ constexpr Method kMethods[] = {
      .is_random = false,
      .function = &ties_merge},
     {.name = "dare_ties",
-     .doc = "the differences thinned out at random and rescaled, one sign elected per entry, summed",
+     .doc =
+         "the differences thinned out at random and rescaled, one sign elected per entry, summed",
      .base = BaseUse::kRequired,
      .needs_statistics = false,
      .has_density = true,

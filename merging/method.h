@@ -81,8 +81,9 @@ void ties_merge(const TensorTask& task);
 /// entry of delta_i survives with probability density (to 2^-16), independently; where `rescale`
 /// the rest is multiplied by sum |delta_i| / sum |surviving delta_i| over the tensor (not where
 /// either is below 1e-7); then weights, election, average and lambda as ties_merge. Random bits are
-/// Philox's, a function of seed, position of the model in the recipe, tensor name and element. Cost:
-/// two passes over the inputs, one without rescale. Deviation from the paper: it divides by density.
+/// Philox's, a function of seed, position of the model in the recipe, tensor name and element.
+/// Cost: two passes over the inputs, one without rescale. Deviation from the paper: it divides by
+/// density.
 void dare_ties_merge(const TensorTask& task);
 
 /// theta = sum w_i F_i theta_i / sum w_i F_i with F_i = max(F_i / |F_i|, 1e-6), |F_i| the L2 norm

@@ -232,9 +232,8 @@ double Recipe::parameter(const std::string& key, double otherwise, const std::st
 }
 
 Recipe parse_recipe(const YamlNode& root) {
-  check_keys(root,
-             {"merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", "name",
-              "random_seed"});
+  check_keys(root, {"merge_method", "base_model", "models", "parameters", "dtype", "out_dtype",
+                    "name", "random_seed"});
   const YamlNode* method = root.find("merge_method");
   GM_CHECK(method != nullptr, kInvalidArgument, root.where(), ": key 'merge_method' is missing");
   Recipe out;
@@ -272,11 +271,10 @@ Recipe parse_recipe(const YamlNode& root) {
   out.dtype = dtype_of(root, "dtype");
   out.out_dtype = dtype_of(root, "out_dtype");
   if (const YamlNode* seed = root.find("random_seed"); seed != nullptr) {
-    GM_CHECK(out.method->is_random, kInvalidArgument, seed->where(), ": method ",
-             out.method->name, " draws no random numbers: remove random_seed");
+    GM_CHECK(out.method->is_random, kInvalidArgument, seed->where(), ": method ", out.method->name,
+             " draws no random numbers: remove random_seed");
     const std::int64_t value = seed->as_int();
-    GM_CHECK(value >= 0, kInvalidArgument, seed->where(), ": random_seed ", value,
-             " is negative");
+    GM_CHECK(value >= 0, kInvalidArgument, seed->where(), ": random_seed ", value, " is negative");
     out.random_seed = static_cast<std::uint64_t>(value);
   }
   out.text = dump(root) + "\n";

@@ -32,7 +32,7 @@ GM_SIMD void add_agreeing(const float* x, const float* elected, float weight, st
 }
 
 GM_SIMD void finish_block(const float* base, const float* divisor, bool normalize, float lambda,
-                    std::int64_t count, float* sum) {
+                          std::int64_t count, float* sum) {
   for (std::int64_t i = 0; i < count; ++i) {
     const float by = normalize && divisor[i] != 0.0F ? divisor[i] : 1.0F;
     sum[i] = base[i] + lambda * (sum[i] / by);

@@ -31,8 +31,8 @@ void add_agreeing(const float* x, const float* elected, float weight, std::int64
 void finish_block(const float* base, const float* divisor, bool normalize, float lambda,
                   std::int64_t count, float* sum);
 
-/// The whole merge. make_sparsifier(tile) returns, for each tile, what is called with (model, Block)
-/// for the blocks of that tile in order.
+/// The whole merge. make_sparsifier(tile) returns, for each tile, what is called with (model,
+/// Block) for the blocks of that tile in order.
 template <class MakeSparsifier>
 void merge_by_elected_sign(const TensorTask& task, const MakeSparsifier& make_sparsifier) {
   const std::size_t num_models = task.inputs.size();

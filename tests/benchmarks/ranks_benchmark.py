@@ -8,6 +8,7 @@ steps. DDP runs two processes of one thread.
 
 import argparse
 import json
+import re
 import shutil
 import statistics
 import sys
@@ -70,14 +71,17 @@ def main():
             "batch_rows": ROWS, "microbatch_rows": ROWS // 2, "budget": {"steps": options.steps}, "log_every": 1,
             "save_trainer_state": False}))
         count = 0
+        resident = []
 
         def ours(ranks):
             nonlocal count
             count += 1
             out = root / f"out{count}"
             launcher = ["mpirun", "-n", ranks] if ranks > 1 else []
-            measure([*launcher, PROGRAM, "train", "--config", root / "train.yaml", "--out", out],
-                    {**MPI, "OMP_NUM_THREADS": str(2 // ranks)})
+            result = measure([*launcher, PROGRAM, "train", "--config", root / "train.yaml", "--out", out],
+                             {**MPI, "OMP_NUM_THREADS": str(2 // ranks)})
+            if ranks == 1:
+                resident.append(result[1] * 2**20 / 1e6)
             rates = [json.loads(line).get("tokens_per_s") for line in (out / "metrics.jsonl").read_text().splitlines()]
             return statistics.median([rate for rate in rates if rate is not None][3:])
 
@@ -93,10 +97,14 @@ def main():
             for name, side in sides.items():
                 rates[name].append(side())
         best = {name: max(values) for name, values in rates.items()}
+        plan = measure([PROGRAM, "train", "--config", root / "train.yaml", "--out", root / "plan", "--dry-run"])[3]
+        said = float(re.search(r"memory +([0-9.]+) MB", plan).group(1))
     work = f"train, Llama 9.7M, {ROWS} x {TOKENS}, fp32, 2 ranks x 1 thread"
     mine = f"{best['2 x 1']:,.0f} tok/s"
     keep([row(work, mine, "growmerge, 1 rank x 2 threads", f"{best['1 x 2']:,.0f} tok/s", best["2 x 1"] / best["1 x 2"], 0.95),
-          row(work, mine, "PyTorch DDP, gloo", f"{best['DDP']:,.0f} tok/s", best["2 x 1"] / best["DDP"], 2)], options.json)
+          row(work, mine, "PyTorch DDP, gloo", f"{best['DDP']:,.0f} tok/s", best["2 x 1"] / best["DDP"], 2),
+          row("peak memory of training, Llama 9.7M, fp32, 1 rank", f"{max(resident):,.0f} MB", "train --dry-run",
+              f"{said:,.0f} MB", said / max(resident), "0.9 to 1.1")], options.json)
 
 
 if __name__ == "__main__":

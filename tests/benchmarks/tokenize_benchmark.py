@@ -48,7 +48,7 @@ print("tokens", total)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bytes", type=int, default=40_000_000, help="of text")
+    parser.add_argument("--bytes", type=int, default=80_000_000, help="of text (the corpora hold 78 million)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--json", help="file for the figures")

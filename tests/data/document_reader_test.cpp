@@ -87,6 +87,35 @@ TEST(DocumentReader, JsonFieldsCanBeNamed) {
             std::string::npos);
 }
 
+TEST(DocumentReader, JsonIsReadAsItIsWritten) {
+  const testing::TemporaryDirectory dir;
+  const auto path = dir.path() / "a.jsonl";
+  write_text(path, R"({"text": "a\n\"b\" \u00e9 \ud83d\ude00 \/", "id": "x"})"
+                   "\n"
+                   R"({"other": {"text": [1, 2.5e3, null]}, "id": 12, "text": "numbered"})"
+                   "\n"
+                   R"({"text": "first", "id": null, "text": "last"})"
+                   "\n"
+                   R"({"t\u0065xt": "named by an escape", "id": [1, "b"]})"
+                   "\n"
+                   R"(  {"text": "", "id": 123456789012345678901234567890}  )"
+                   "\n");
+  DocumentReader reader(input_of(path));
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"x", "a\n\"b\" é 😀 /"},
+      {"12", "numbered"},
+      {path.string() + ":3", "last"},
+      {R"([1,"b"])", "named by an escape"},
+      {"1.2345678901234568e+29", ""}};
+  for (const auto& [id, text] : expected) {
+    const auto document = reader.next();
+    ASSERT_TRUE(document.has_value()) << text;
+    EXPECT_EQ(document->id, id);
+    EXPECT_EQ(document->text, text);
+  }
+  EXPECT_FALSE(reader.next().has_value());
+}
+
 TEST(DocumentReader, CompressedFilesReadTheSame) {
   const testing::TemporaryDirectory dir;
   const std::string text = json_lines(3000, "en");  // several buffers

@@ -175,6 +175,19 @@ TEST(Tokenize, StoriesTokenizerGivesBosTokensEos) {
             read_text(data / "models/stories260K/tokenizer.json"));
 }
 
+TEST(Tokenize, AGivenEndOfDocumentIsCarriedAlong) {
+  GM_REQUIRE_SHARED_DATA(data);
+  const testing::TemporaryDirectory dir;
+  write_text(dir.path() / "a.txt", "Once");
+  TokenizeConfig config = config_of({{"en", dir.path() / "a.txt"}});
+  config.tokenizer = (data / "tokenizers/gpt2/tokenizer.json").string();
+  config.eos_token = "<|endoftext|>";
+  const auto comm = make_single_process_communicator();
+  const auto out = made(dir.path() / "out");
+  const TokenizeSummary summary = tokenize(config, out, *comm, 1);
+  EXPECT_EQ(find_eos_id(Tokenizer::load(out), out, {}), summary.eos_id);
+}
+
 TEST(Tokenize, ConfigIsChecked) {
   TokenizeConfig config;
   EXPECT_THROW(config.validate(), Error);

@@ -142,7 +142,9 @@ TEST(ScoreSums, SharedBeginningsGiveWhatEachSequenceGivesAlone) {
       const bool scores =
           static_cast<std::int64_t>(requests[i].tokens.size()) > requests[i].first_scored;
       batched -= scores ? 1 : 0;
-      EXPECT_NEAR(sums[i], scores ? alone[i] : 0.0, 1e-5) << i << ", batches of " << batch_tokens;
+      const double expected = scores ? alone[i] : 0.0;
+      EXPECT_NEAR(sums[i], expected, 1e-5) << i << ", batches of " << batch_tokens;
+      EXPECT_TRUE(batch_tokens > 1 || sums[i] == expected) << i << ": other bits by itself";
     }
     EXPECT_EQ(batched, 0U) << "every sequence that scores something is in one batch";
   }
