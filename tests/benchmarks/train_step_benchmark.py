@@ -18,7 +18,7 @@ from pathlib import Path
 
 from side_by_side import BUILD, keep, limits, row
 
-# Of the issue that asked: by case, dtype and peer.
+# What growmerge aims at, by case, dtype and peer.
 TARGETS = {("large", "float32", "eager"): 2.0, ("large", "float32", "compile"): 1.7, ("large", "bfloat16", "eager"): 4.5,
            ("large", "bfloat16", "compile"): 2.2, ("small", "float32", "eager"): 2.0, ("small", "bfloat16", "eager"): 2.5,
            ("tiny", "float32", "eager"): 3.0}
