@@ -1,7 +1,9 @@
 #include "data/document_reader.h"
 
 #include <glob.h>
+#ifdef GROWMERGE_HAVE_SIMDJSON
 #include <simdjson.h>
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -79,10 +81,12 @@ std::string known_fields(const nlohmann::json& object) {
 }
 
 /// The line's document where simdjson takes it and the fields are what nearly all corpora have;
-/// nothing where a fault must be explained, or an id be written as JSON. As everywhere in JSON's
-/// practice, the last of two equal names counts.
-std::optional<Document> parse_json_fast(const RawDocument& raw, const TextInput& input,
-                                        const fs::path& file) {
+/// nothing where a fault must be explained, an id be written as JSON, or simdjson is not there. As
+/// everywhere in JSON's practice, the last of two equal names counts.
+std::optional<Document> parse_json_fast([[maybe_unused]] const RawDocument& raw,
+                                        [[maybe_unused]] const TextInput& input,
+                                        [[maybe_unused]] const fs::path& file) {
+#ifdef GROWMERGE_HAVE_SIMDJSON
   thread_local simdjson::dom::parser parser;
   simdjson::dom::object object;
   if (parser.parse(raw.bytes).get(object) != simdjson::SUCCESS) {
@@ -109,6 +113,9 @@ std::optional<Document> parse_json_fast(const RawDocument& raw, const TextInput&
     return std::nullopt;
   }
   return Document{id ? std::string(*id) : position(file, raw.line), std::string(*text)};
+#else
+  return std::nullopt;
+#endif
 }
 
 Document parse_json(const RawDocument& raw, const TextInput& input, const fs::path& file) {

@@ -23,10 +23,10 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 # --- Debian packages -----------------------------------------------------------------------------------------------
 packages=(g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libxxhash-dev libutf8proc-dev libyaml-cpp-dev
-  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev
-  libsimdjson-dev libgtest-dev)
-# Faster builds (ccache, lld), real text for the quickstart (mandoc) and tools that a few tests and people use.
-optional=(ccache lld mandoc bsdextrautils hdf5-tools procps)
+  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev libgtest-dev)
+# Faster builds (ccache, lld), faster JSON (simdjson), real text for the quickstart (mandoc) and tools that a few tests and
+# people use.
+optional=(ccache lld libsimdjson-dev mandoc bsdextrautils hdf5-tools procps)
 if [ "$peers" = yes ]; then
   optional+=(slurm-wlm munge iproute2)  # the tests that need them say so and are skipped
 fi
