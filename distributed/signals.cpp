@@ -1,23 +1,39 @@
 #include "distributed/signals.h"
 
 #include <signal.h>
+#include <time.h>
 
 #include <atomic>
+#include <cstdint>
 
 namespace growmerge::distributed {
 namespace {
 
 std::atomic<int> last_signal{0};
-static_assert(std::atomic<int>::is_always_lock_free, "a signal handler needs a lock-free flag");
+std::atomic<std::int64_t> first_interrupt_ms{0};
+static_assert(std::atomic<int>::is_always_lock_free &&
+                  std::atomic<std::int64_t>::is_always_lock_free,
+              "a signal handler needs lock-free flags");
 int depth = 0;
 struct sigaction former_term;
 struct sigaction former_usr1;
 struct sigaction former_int;
 
+std::int64_t now_ms() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * std::int64_t{1000} + now.tv_nsec / 1000000;
+}
+
 void remember(int signal) {
-  // Ctrl-C a second time: at once.
-  if (last_signal.exchange(signal, std::memory_order_relaxed) == SIGINT && signal == SIGINT) {
-    ::signal(SIGINT, SIG_DFL);
+  const int before = last_signal.exchange(signal, std::memory_order_relaxed);
+  if (signal != SIGINT) {
+    return;
+  }
+  if (before != SIGINT) {
+    first_interrupt_ms.store(now_ms(), std::memory_order_relaxed);
+  } else if (now_ms() - first_interrupt_ms.load(std::memory_order_relaxed) >= kSameSignalMs) {
+    ::signal(SIGINT, SIG_DFL);  // Ctrl-C a second time: at once
     ::raise(SIGINT);
   }
 }

@@ -1,5 +1,6 @@
 // SIGTERM, SIGUSR1 and SIGINT (Ctrl-C; a second one ends the process at once) as a request to stop
-// at the next step boundary.
+// at the next step boundary. timeout(1) and launchers signal a process and then its whole group, so
+// what follows the first within half a second is the first one again.
 //
 // A signal handler may only set a flag, and a process has one set of handlers: the flag is the one
 // piece of global state in this room. mpirun hands SIGUSR1 on at once. On SIGTERM it waits
@@ -9,6 +10,9 @@
 #pragma once
 
 namespace growmerge::distributed {
+
+/// Milliseconds within which a second SIGINT is taken for a copy of the first.
+inline constexpr int kSameSignalMs = 500;
 
 /// Installs the handlers while it lives; restores the former ones afterwards. May be nested: the
 /// outermost counts. `main` makes one as early as it can: before that, SIGUSR1 ends a process.

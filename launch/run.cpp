@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "distributed/signals.h"
 #include "launch/child.h"
 #include "launch/experiment.h"
 #include "launch/loopback.h"
@@ -218,6 +219,7 @@ class Runner {
     const Clock::time_point start = Clock::now();
     Clock::time_point shown = start;
     std::optional<Clock::time_point> asked;
+    int seen = 0;
     int passed_on = 0;
     std::string last;
     while (!child.poll()) {
@@ -228,8 +230,12 @@ class Runner {
         child.signal(saves_on_signal ? SIGUSR1 : SIGTERM);
         asked = Clock::now();
       }
-      if (signals_received > passed_on) {
-        passed_on = signals_received;
+      const bool signalled = signals_received > seen;
+      seen = signals_received;
+      // Whoever signals a process and then its group asks once.
+      if (signalled &&
+          (passed_on == 0 || seconds_since(*asked) * 1000.0 >= distributed::kSameSignalMs)) {
+        ++passed_on;
         // A stage that can save does so on SIGUSR1, and mpirun passes it on without a clock.
         // The second time a lone process, which takes SIGTERM as the same wish, is killed; mpirun
         // does that itself to its ranks.

@@ -38,10 +38,13 @@ TEST(StopSignals, CtrlCAsksOnceAndEndsTheSecondTime) {
         if (StopSignals::requested() != SIGINT) {
           _exit(1);
         }
+        raise(SIGINT);  // timeout(1) sends it to the process and to its group
+        usleep((kSameSignalMs + 20) * 1000);
+        std::fprintf(stderr, "still here");
         raise(SIGINT);
         _exit(2);
       },
-      ::testing::KilledBySignal(SIGINT), "");
+      ::testing::KilledBySignal(SIGINT), "still here");
 }
 
 TEST(StopSignals, AnIgnoredCtrlCStaysIgnored) {

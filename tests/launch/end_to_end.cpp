@@ -118,7 +118,8 @@ TEST_F(MicroExperiment, AnotherNewModelDoesNotGoOnFromACheckpoint) {
   const Ran other = growmerge(command + "gelu" + data);
   EXPECT_EQ(other.code, 3) << other.output;
   EXPECT_TRUE(other.says("another starting model")) << other.output;
-  const Ran same = growmerge(command + "silu" + data, "timeout --signal=INT 4");
+  const Ran same =
+      growmerge(command + "silu" + data, "env --default-signal=INT timeout --signal=INT 4");
   EXPECT_TRUE(same.says("resuming from") && same.says("stopped after step")) << same.output;
 }
 
