@@ -157,7 +157,9 @@ std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_row
                                at::ScalarType dtype) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const std::int64_t columns = kTileBytes / (std::max<std::int64_t>(1, chunk_rows) * element);
-  return std::min(config.vocab_size, std::max<std::int64_t>(1024, columns / 64 * 64));
+  // An odd number of lines of 64, so that rows of a column do not share a set of the caches.
+  const std::int64_t lines = std::max<std::int64_t>(16, columns / 64) - 1;
+  return std::min(config.vocab_size, (lines | 1) * 64);
 }
 
 Buffers make_buffers(const ModelConfig& config, const BufferShape& shape) {

@@ -71,7 +71,7 @@ struct BufferShape {
 [[nodiscard]] std::int64_t automatic_chunk_rows(const ModelConfig& config,
                                                 std::int64_t num_positions, at::ScalarType dtype);
 /// Columns of a tile of the head's chunk: about 8 MB of logits, which stay in the outer cache from
-/// one product to the next. A multiple of 64, or V.
+/// one product to the next. An odd multiple of 64, or V.
 [[nodiscard]] std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_rows,
                                              at::ScalarType dtype);
 [[nodiscard]] Buffers make_buffers(const ModelConfig& config, const BufferShape& shape);

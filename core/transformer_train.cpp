@@ -148,8 +148,8 @@ LossResult head_backward(const ModelConfig& config, const ModelParams& p, const 
     // The last tile is still in cache.
     for (std::size_t k = tiles.size(); k-- > 0;) {
       const at::Tensor factors = factor.select(0, static_cast<std::int64_t>(k));
-      ops::linear_backward_input(tiles[k].logits, tiles[k].weight, product);
-      ops::add_scaled_rows(product, factors, dhidden);
+      ops::linear_backward_input_scaled(tiles[k].logits, tiles[k].weight, factors, dhidden,
+                                        product);
       ops::scale_rows(chunk.hidden, factors, scaled);
       ops::linear_backward_weight(tiles[k].logits, scaled, tiles[k].dweight);
     }

@@ -1,14 +1,14 @@
 // Causal grouped-query attention inside packed segments: out = softmax(q k^T / sqrt(h)) v over the
 // keys of the same segment at or before the query.
 //
-// Method: Dao et al. 2022, "FlashAttention", arXiv 2205.14135: blocks of 64 x 64 scores with a
-// running maximum; scores are never stored; backward makes them again from the log-sum-exp. One
+// Method: Dao et al. 2022, "FlashAttention", arXiv 2205.14135: blocks of scores with a running
+// maximum; scores are never stored; backward makes them again from the log-sum-exp. One
 // task per (segment, key-value head); tasks are handed out longest first, and each writes only its
 // own outputs, so results do not depend on threads at all.
 //
 // Symbols: N positions, H query heads, K key-value heads (H a multiple of K), h head_dim. q, out
 // [N, H h]; k, v [N, K h]; lse [H, N] in the type of sums. Arithmetic in the type of sums. Memory:
-// per thread 2 (forward) or 5 (backward) copies of one segment's keys of one head.
+// per thread 2 (forward) or 4 (backward) copies of one segment's keys of one head.
 #pragma once
 
 #include <ATen/core/Tensor.h>

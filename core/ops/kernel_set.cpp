@@ -1,5 +1,6 @@
 #include "core/ops/kernel_set.h"
 
+#include <string_view>
 #include <vector>
 
 namespace growmerge::ops {
@@ -7,6 +8,7 @@ namespace {
 
 #define GM_FILL(name)        \
   set.isa = #name;           \
+  name::fill_gemm(set);      \
   name::fill_rms_norm(set);  \
   name::fill_rope(set);      \
   name::fill_gated_mlp(set); \
@@ -49,6 +51,15 @@ std::vector<KernelSet> make_sets() {
 
 #undef GM_FILL
 
+bool is_intel() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 const std::vector<KernelSet>& available_kernel_sets() {
@@ -59,6 +70,12 @@ const std::vector<KernelSet>& available_kernel_sets() {
 const KernelSet& kernel_set() {
   static const KernelSet set = available_kernel_sets().back();
   return set;
+}
+
+bool prefers_own_products(at::ScalarType dtype) {
+  static const bool may = std::string_view(kernel_set().isa) == "avx512" && !is_intel();
+  return may && ((dtype == at::ScalarType::Float && kernel_set().f32.gemm != nullptr) ||
+                 (dtype == at::ScalarType::BFloat16 && kernel_set().bf16.gemm != nullptr));
 }
 
 }  // namespace growmerge::ops

@@ -4,12 +4,117 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include "core/ops/cross_entropy.h"
 #include "core/ops/dispatch.h"
+#include "core/ops/kernel_set.h"
 
 namespace growmerge::ops {
 namespace {
 
+/// Products with fewer rows than this are LibTorch's: packing a matrix for them costs too much.
+constexpr std::int64_t kFewestRows = 16;
+/// Multiply-adds that make a thread worth waking.
+constexpr double kGrain = 1e6;
+
+/// A thread's memory for packed blocks, kept from one product to the next.
+void* scratch(std::int64_t bytes) {
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  static thread_local std::unique_ptr<void, Free> memory;
+  static thread_local std::int64_t held = 0;
+  if (held < bytes) {
+    memory.reset();
+    memory.reset(std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64)));
+    GM_CHECK(memory != nullptr, kIo, "product: out of memory for ", bytes, " bytes");
+    held = bytes;
+  }
+  return memory.get();
+}
+
+/// Cut among threads by rows or by columns, whichever packs less twice.
+template <class T>
+void run(const GemmTask<T>& whole) {
+  const double work =
+      static_cast<double>(whole.m) * static_cast<double>(whole.n) * static_cast<double>(whole.k);
+  const auto parts = static_cast<std::int64_t>(
+      std::min(static_cast<double>(at::get_num_threads()), std::max(1.0, work / kGrain)));
+  const std::int64_t packed_a = whole.a_col == 1 ? 0 : whole.m;
+  const bool by_columns = packed_a < whole.n && whole.n >= 256 * parts;
+  const std::int64_t unit = by_columns ? 64 : 8;
+  const std::int64_t units = ((by_columns ? whole.n : whole.m) + unit - 1) / unit;
+  at::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t part = first; part < last; ++part) {
+      const std::int64_t begin = units * part / parts * unit;
+      const std::int64_t end =
+          std::min(by_columns ? whole.n : whole.m, units * (part + 1) / parts * unit);
+      if (begin >= end) {
+        continue;
+      }
+      GemmTask<T> task = whole;
+      if (by_columns) {
+        task.n = end - begin;
+        task.b += begin * task.b_col;
+        task.c = task.c == nullptr ? nullptr : task.c + begin;
+        task.sum = task.sum == nullptr ? nullptr : task.sum + begin;
+      } else {
+        task.m = end - begin;
+        task.a += begin * task.a_row;
+        task.c = task.c == nullptr ? nullptr : task.c + begin * task.c_row;
+        task.sum = task.sum == nullptr ? nullptr : task.sum + begin * task.c_row;
+        task.row_scale = task.row_scale == nullptr ? nullptr : task.row_scale + begin;
+      }
+      task.scratch = scratch(gemm_scratch_bytes(task.k));
+      kernels<T>().gemm(task);
+    }
+  });
+}
+
+/// C (+)= diag(row_scale) A B by our own kernels, where those are the faster ones: false elsewhere.
+/// C in the type of sums is added to, C in the type of A and B is rounded once.
+bool own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, bool accumulate,
+                 const at::Tensor& row_scale = {}) {
+  if (!prefers_own_products(a.scalar_type()) || a.size(0) < kFewestRows) {
+    return false;
+  }
+  const auto fill = [&](auto type) {
+    using T = typename decltype(type)::type;
+    GemmTask<T> task;
+    task.m = a.size(0);
+    task.k = a.size(1);
+    task.n = b.size(1);
+    task.a = const_data<T>(a);
+    task.a_row = a.stride(0);
+    task.a_col = a.stride(1);
+    task.b = const_data<T>(b);
+    task.b_row = b.stride(0);
+    task.b_col = b.stride(1);
+    if (c.scalar_type() == a.scalar_type()) {
+      task.c = data<T>(c);
+    } else {
+      task.sum = data<Acc<T>>(c);
+    }
+    task.c_row = c.stride(0);
+    task.accumulate = accumulate;
+    task.row_scale = row_scale.defined() ? const_data<Acc<T>>(row_scale) : nullptr;
+    run(task);
+  };
+  if (a.scalar_type() == at::ScalarType::Float) {
+    fill(Type<float>{});
+  } else {
+    fill(Type<Bf16>{});
+  }
+  return true;
+}
+
 void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
+  if (own_product(a, b, c, beta != 0.0)) {
+    return;
+  }
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   at::Tensor out = c;
   if (beta == 0.0) {
@@ -20,7 +125,6 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 }
 
 }  // namespace
-
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta) {
   const profile::Scope scope("linear_forward", [&] {
@@ -41,19 +145,35 @@ void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const
   product(dy, weight, dx, beta);
 }
 
-void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight,
-                            double scale) {
+void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight,
+                                  const at::Tensor& row_scale, const at::Tensor& dx,
+                                  const at::Tensor& spare) {
+  const profile::Scope scope("linear_backward_input", [&] {
+    return profile::Work{
+        .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
+        .bytes = bytes_of({dy, weight, dx, dx})};
+  });
+  if (!own_product(dy, weight, dx, true, row_scale)) {
+    product(dy, weight, spare, 0.0);
+    add_scaled_rows(spare, row_scale, dx);
+  }
+}
+
+void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
   const profile::Scope scope("linear_backward_weight", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(x.size(1)),
         .bytes = bytes_of({dy, x, dweight, dweight})};
   });
+  if (own_product(dy.t(), x, dweight, true)) {
+    return;
+  }
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   at::Tensor out = dweight;
   if (dy.scalar_type() == dweight.scalar_type()) {
-    at::addmm_out(out, dweight, dy.t(), x, 1.0, scale);
+    at::addmm_out(out, dweight, dy.t(), x, 1.0, 1.0);
   } else {
-    out.add_(at::mm(dy.t(), x), scale);
+    out.add_(at::mm(dy.t(), x));
   }
 }
 

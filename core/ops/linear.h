@@ -1,9 +1,12 @@
 // The three products of a linear layer y = x W^T, W [out, in] as Hugging Face stores it.
 //
-// Products run in the compute dtype with float32 (float64) accumulation inside; weight gradients
-// are added to float32 (float64) tensors. Under bfloat16 each weight gradient's product is rounded
-// to bfloat16 before that addition: at::mm with an output dtype exists on CUDA alone (LibTorch
-// 2.11), and widening both operands would need a float32 copy of each.
+// Products run in the compute dtype with float32 (float64) sums; weight gradients are added to
+// float32 (float64) tensors. They are our own (kernels/gemm_kernel.cpp) where those are faster than
+// LibTorch's library (kernel_set.h: prefers_own_products): then a result's bits depend neither on
+// the number of threads nor on how many rows are made together, and a weight gradient of bfloat16
+// is added in float32 without being rounded. Elsewhere it is rounded to bfloat16 before that
+// addition: at::mm with an output dtype exists on CUDA alone (LibTorch 2.11), and widening both
+// operands would need a float32 copy of each.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,8 +19,13 @@ void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 /// dx = beta dx + dy W.
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta = 0.0);
-/// dweight += scale dy^T x. Memory: one product in the dtype of dy where dweight's is another.
-void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight,
-                            double scale = 1.0);
+/// dx += diag(row_scale) dy W with dx and row_scale in the type of sums. `spare` [N, in] in the
+/// dtype of dy is overwritten where the library makes the product.
+void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight,
+                                  const at::Tensor& row_scale, const at::Tensor& dx,
+                                  const at::Tensor& spare);
+/// dweight += dy^T x. Memory: where the library makes the product and dweight's dtype is another
+/// than dy's, one product in the dtype of dy.
+void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight);
 
 }  // namespace growmerge::ops

@@ -1,81 +1,159 @@
 // Causal attention of one segment and one group of heads, in blocks with a running maximum
-// (Dao et al. 2022, arXiv 2205.14135). All tiles are in the type of sums.
+// (Dao et al. 2022, arXiv 2205.14135). Tiles lie with the queries along the vectors,
+// [keys][queries] and [h][queries], so that maxima and sums over keys are vertical and small heads
+// fill vectors as large ones do. All tiles are in the type of sums.
 #include "core/ops/kernels/tile_gemm.h"
 
 namespace growmerge::ops {
 namespace {
 
-constexpr Index kB = kAttentionBlock;
-constexpr Index kColumns = 16;
-
-Index padded(Index n) { return (n + kB - 1) / kB * kB; }
-
-// to[c][j] = from[j][c] for j in [0, len), in rows of `width`.
-template <class T>
-void load_transposed(const T* from, Index stride, Index len, Index h, Index width, Acc<T>* to) {
-  for (Index j = 0; j < len; ++j) {
-    for (Index c = 0; c < h; ++c) {
-      to[c * width + j] = load(from[j * stride + c]);
-    }
-  }
-}
-
-// to[c][j] = 0 for j in [len, width).
+constexpr Index kKeys = kAttentionBlock;
 template <class A>
-void zero_columns(Index len, Index h, Index width, A* to) {
+constexpr Index kQueries = 2 * kVectorBytes / static_cast<Index>(sizeof(A));
+static_assert(kQueries<float> <= kAttentionQueries);
+
+template <class A>
+constexpr A kNothing = A(-1e30);  // the score of a key that is not seen
+
+/// C [m, kQueries] (+)= A [m, k] B [k, kQueries]; C and B are tiles, A has any strides.
+template <class A>
+GM_INLINE void tile_product(Index m, Index k, const A* a, Index a_row, Index a_col, const A* b,
+                            A* c, bool accumulate) {
+  constexpr Index width = kQueries<A>;
+  constexpr int W = static_cast<int>(width / 2);
+  const TileProduct<A> t{m, width, k, a, a_row, a_col, b, width, c, width, accumulate};
+  Index i = 0;
+  for (; i + 8 <= m; i += 8) {
+    micro_tile<A, W, 8, 2>(t, i, 0);
+  }
+  for (; i + 2 <= m; i += 2) {
+    micro_tile<A, W, 2, 2>(t, i, 0);
+  }
+  for (; i < m; ++i) {
+    micro_tile<A, W, 1, 2>(t, i, 0);
+  }
+}
+
+/// to[c][q] = scale * from[q][c] for q in [0, rows), 0 behind.
+template <class T>
+void load_transposed(const T* from, Index stride, Index rows, Index h, Acc<T> scale, Acc<T>* to) {
+  constexpr Index width = kQueries<Acc<T>>;
+  for (Index q = 0; q < rows; ++q) {
+    for (Index c = 0; c < h; ++c) {
+      to[c * width + q] = load(from[q * stride + c]) * scale;
+    }
+  }
   for (Index c = 0; c < h; ++c) {
-    for (Index j = len; j < width; ++j) {
-      to[c * width + j] = 0;
+    for (Index q = rows; q < width; ++q) {
+      to[c * width + q] = 0;
     }
   }
 }
 
+/// to[q][c] = scale_q * from[c][q].
 template <class T>
-void load_rows(const T* from, Index stride, Index len, Index height, Index h, Acc<T> scale,
+void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* scale, Index stride,
+                      T* to) {
+  constexpr Index width = kQueries<Acc<T>>;
+  for (Index q = 0; q < rows; ++q) {
+    for (Index c = 0; c < h; ++c) {
+      store(to[q * stride + c], from[c * width + q] * scale[q]);
+    }
+  }
+}
+
+/// Rows as the type of sums, zero from `rows` to `height`.
+template <class T>
+void load_rows(const T* from, Index stride, Index rows, Index height, Index h, Acc<T> scale,
                Acc<T>* to) {
-  for (Index j = 0; j < len; ++j) {
+  for (Index j = 0; j < rows; ++j) {
 #pragma omp simd
     for (Index c = 0; c < h; ++c) {
       to[j * h + c] = load(from[j * stride + c]) * scale;
     }
   }
-  for (Index c = len * h; c < height * h; ++c) {
+  for (Index c = rows * h; c < height * h; ++c) {
     to[c] = 0;
   }
 }
 
 template <class A>
-Index allowed(Index position, Index block) {
-  const Index n = position - block * kB + 1;
-  return n < 0 ? 0 : (n > kB ? kB : n);
+struct Rows {
+  const A* at;
+  Index stride;
+};
+
+/// Keys or values of the task's prefix and segment: where they lie, or in `copy` where they are of
+/// another type or in two places.
+template <class T>
+Rows<Acc<T>> gather(const AttentionTask<T>& t, const T* own, const T* prefix, Acc<T>* copy) {
+  if constexpr (sizeof(T) == sizeof(Acc<T>)) {
+    if (t.prefix_len == 0) {
+      return {own, t.kv_stride};
+    }
+  }
+  const Index h = t.head_dim;
+  for (Index j = 0; j < t.prefix_len; ++j) {
+    load_rows(prefix + t.prefix_rows[j] * t.kv_stride, t.kv_stride, 1, 1, h, Acc<T>(1),
+              copy + j * h);
+  }
+  const Index rows = t.k_len - t.prefix_len;
+  load_rows(own, t.kv_stride, rows, rows, h, Acc<T>(1), copy + t.prefix_len * h);
+  return {copy, h};
 }
 
-// One row of scores -> exp(score - new maximum), zeros from `valid` to `columns`; the row of the
-// output is rescaled.
+/// Scores of keys that queries do not see: query q sees keys up to `seen` + q of this block.
 template <class A>
-GM_INLINE void softmax_row(A* s, Index valid, Index columns, Index h, A* high, A* total, A* out) {
-  A top = *high;
-#pragma omp simd reduction(max : top)
-  for (Index j = 0; j < valid; ++j) {
-    top = s[j] > top ? s[j] : top;
+void hide_later_keys(Index keys, Index seen, A value, A* scores) {
+  constexpr Index width = kQueries<A>;
+  for (Index j = seen + 1 < 0 ? 0 : seen + 1; j < keys; ++j) {
+    const Index hidden = j - seen < width ? j - seen : width;
+    for (Index q = 0; q < hidden; ++q) {
+      scores[j * width + q] = value;
+    }
   }
-  A sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < valid; ++j) {
-    const A e = exp_of(s[j] - top);
-    s[j] = e;
-    sum += e;
-  }
-  for (Index j = valid; j < columns; ++j) {
-    s[j] = 0;
-  }
-  const A keep = exp_of(*high - top);
-  *total = *total * keep + sum;
-  *high = top;
-  if (keep != A(1)) {
+}
+
+/// Scores -> exp(score - new maximum); sums and outputs so far are rescaled.
+template <class A>
+void softmax_block(Index keys, Index h, A* scores, A* high, A* total, A* out) {
+  constexpr Index width = kQueries<A>;
+  A top[width];
+  A keep[width];
+  A sum[width];
 #pragma omp simd
-    for (Index c = 0; c < h; ++c) {
-      out[c] *= keep;
+  for (Index q = 0; q < width; ++q) {
+    top[q] = high[q];
+  }
+  for (Index j = 0; j < keys; ++j) {
+#pragma omp simd
+    for (Index q = 0; q < width; ++q) {
+      const A s = scores[j * width + q];
+      top[q] = s > top[q] ? s : top[q];
+    }
+  }
+#pragma omp simd
+  for (Index q = 0; q < width; ++q) {
+    keep[q] = exp_of(high[q] - top[q]);
+    high[q] = top[q];
+    sum[q] = 0;
+  }
+  for (Index j = 0; j < keys; ++j) {
+#pragma omp simd
+    for (Index q = 0; q < width; ++q) {
+      const A e = exp_of(scores[j * width + q] - top[q]);
+      scores[j * width + q] = e;
+      sum[q] += e;
+    }
+  }
+#pragma omp simd
+  for (Index q = 0; q < width; ++q) {
+    total[q] = total[q] * keep[q] + sum[q];
+  }
+  for (Index c = 0; c < h; ++c) {
+#pragma omp simd
+    for (Index q = 0; q < width; ++q) {
+      out[c * width + q] *= keep[q];
     }
   }
 }
@@ -83,61 +161,44 @@ GM_INLINE void softmax_row(A* s, Index valid, Index columns, Index h, A* high, A
 template <class T>
 void attention_forward(const AttentionTask<T>& t) {
   using A = Acc<T>;
+  constexpr Index width = kQueries<A>;
   const Index h = t.head_dim;
-  const Index width = padded(t.k_len);
-  const Index offset = t.k_len - t.q_len;
-  A* kt = t.scratch;
-  A* v = kt + width * h;
-  A* q = v + width * h;
-  A* out = q + kB * h;
-  A* scores = out + kB * h;
-  A* high = scores + kB * kB;
-  A* total = high + kB;
-  for (Index j = 0; j < t.prefix_len; ++j) {
-    const Index row = t.prefix_rows[j] * t.kv_stride;
-    load_transposed(t.prefix_k + row, t.kv_stride, 1, h, width, kt + j);
-    load_rows(t.prefix_v + row, t.kv_stride, 1, 1, h, A(1), v + j * h);
-  }
-  const Index own = t.k_len - t.prefix_len;
-  load_transposed(t.k, t.kv_stride, own, h, width, kt + t.prefix_len);
-  zero_columns(t.k_len, h, width, kt);
-  load_rows(t.v, t.kv_stride, own, width - t.prefix_len, h, A(1), v + t.prefix_len * h);
+  A* q = t.scratch;
+  A* out = q + width * h;
+  A* scores = out + width * h;
+  A* high = scores + kKeys * width;
+  A* total = high + width;
+  A* copies = total + width;
+  const Rows<A> k = gather(t, t.k, t.prefix_k, copies);
+  const Rows<A> v = gather(t, t.v, t.prefix_v, copies + t.k_len * h);
   for (Index g = 0; g < t.group; ++g) {
-    for (Index begin = 0; begin < t.q_len; begin += kB) {
-      const Index rows = begin + kB < t.q_len ? kB : t.q_len - begin;
-      load_rows(t.q + begin * t.q_stride + g * h, t.q_stride, rows, rows, h,
-                static_cast<A>(t.scale), q);
-      for (Index i = 0; i < rows; ++i) {
-        high[i] = A(-1e30);
+    for (Index begin = 0; begin < t.q_len; begin += width) {
+      const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
+      const Index first = t.k_len - t.q_len + begin;  // the first query's position
+      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h,
+                      static_cast<A>(t.scale), q);
+      for (Index i = 0; i < width; ++i) {
+        high[i] = kNothing<A>;
         total[i] = 0;
       }
-      for (Index i = 0; i < rows * h; ++i) {
+      for (Index i = 0; i < width * h; ++i) {
         out[i] = 0;
       }
-      const Index last_block = (offset + begin + rows - 1) / kB;
-      for (Index block = 0; block <= last_block; ++block) {
-        // Keys that some query of these sees; a few more fill the vectors.
-        const Index seen = allowed<A>(offset + begin + rows - 1, block);
-        const Index columns = (seen + kColumns - 1) / kColumns * kColumns;
-        tile_gemm<A>({rows, columns, h, q, h, 1, kt + block * kB, width, scores, kB, false});
-        for (Index i = 0; i < rows; ++i) {
-          softmax_row(scores + i * kB, allowed<A>(offset + begin + i, block), columns, h, high + i,
-                      total + i, out + i * h);
-        }
-        tile_gemm<A>({rows, h, columns, scores, kB, 1, v + block * kB * h, h, out, h, true});
+      for (Index block = 0; block < first + rows; block += kKeys) {
+        const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
+        tile_product(keys, h, k.at + block * k.stride, k.stride, 1, q, scores, false);
+        hide_later_keys(keys, first - block, kNothing<A>, scores);
+        softmax_block(keys, h, scores, high, total, out);
+        tile_product(h, keys, v.at + block * v.stride, 1, v.stride, scores, out, true);
       }
       for (Index i = 0; i < rows; ++i) {
-        const A inverse = A(1) / total[i];
-        T* to = t.out + (begin + i) * t.q_stride + g * h;
-#pragma omp simd
-        for (Index c = 0; c < h; ++c) {
-          store(to[c], out[i * h + c] * inverse);
-        }
         if (t.lse != nullptr) {
           t.lse[g * t.lse_stride + begin + i] =
               high[i] + static_cast<A>(__builtin_log(static_cast<double>(total[i])));
         }
+        total[i] = A(1) / total[i];
       }
+      store_transposed(out, rows, h, total, t.q_stride, t.out + begin * t.q_stride + g * h);
     }
   }
 }
@@ -147,77 +208,70 @@ void attention_forward(const AttentionTask<T>& t) {
 template <class T>
 void attention_backward(const AttentionTask<T>& t) {
   using A = Acc<T>;
+  constexpr Index width = kQueries<A>;
   const Index h = t.head_dim;
-  const Index width = padded(t.k_len);
-  const Index offset = t.k_len - t.q_len;
-  A* kt = t.scratch;
-  A* vt = kt + width * h;
-  A* k = vt + width * h;
-  A* dk = k + width * h;
-  A* dv = dk + width * h;
-  A* q = dv + width * h;
-  A* dout = q + kB * h;
-  A* dq = dout + kB * h;
-  A* p = dq + kB * h;
-  A* ds = p + kB * kB;
-  A* delta = ds + kB * kB;
-  load_transposed(t.k, t.kv_stride, t.k_len, h, width, kt);
-  load_transposed(t.v, t.kv_stride, t.k_len, h, width, vt);
-  zero_columns(t.k_len, h, width, kt);
-  zero_columns(t.k_len, h, width, vt);
-  load_rows(t.k, t.kv_stride, t.k_len, width, h, A(1), k);
-  for (Index i = 0; i < width * h; ++i) {
+  A* q = t.scratch;  // [h][queries]
+  A* dout = q + width * h;
+  A* dq = dout + width * h;
+  A* q_rows = dq + width * h;  // [queries][h]
+  A* dout_rows = q_rows + width * h;
+  A* p = dout_rows + width * h;  // [keys][queries]
+  A* ds = p + kKeys * width;
+  A* lse = ds + kKeys * width;
+  A* delta = lse + width;
+  A* scale = delta + width;
+  A* dk = scale + width;
+  A* dv = dk + t.k_len * h;
+  A* copies = dv + t.k_len * h;
+  const Rows<A> k = gather(t, t.k, t.prefix_k, copies);
+  const Rows<A> v = gather(t, t.v, t.prefix_v, copies + t.k_len * h);
+  for (Index i = 0; i < t.k_len * h; ++i) {
     dk[i] = 0;
     dv[i] = 0;
   }
+  for (Index i = 0; i < width; ++i) {
+    scale[i] = static_cast<A>(t.scale);
+  }
   for (Index g = 0; g < t.group; ++g) {
-    for (Index begin = 0; begin < t.q_len; begin += kB) {
-      const Index rows = begin + kB < t.q_len ? kB : t.q_len - begin;
+    for (Index begin = 0; begin < t.q_len; begin += width) {
+      const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
+      const Index first = t.k_len - t.q_len + begin;
       const Index at = begin * t.q_stride + g * h;
-      load_rows(t.q + at, t.q_stride, rows, rows, h, static_cast<A>(t.scale), q);
-      load_rows(t.dout + at, t.q_stride, rows, rows, h, A(1), dout);
-      for (Index i = 0; i < rows; ++i) {
-        const T* out = t.out + at + i * t.q_stride;
+      load_transposed(t.q + at, t.q_stride, rows, h, static_cast<A>(t.scale), q);
+      load_transposed(t.dout + at, t.q_stride, rows, h, A(1), dout);
+      load_rows(t.q + at, t.q_stride, rows, width, h, static_cast<A>(t.scale), q_rows);
+      load_rows(t.dout + at, t.q_stride, rows, width, h, A(1), dout_rows);
+      for (Index i = 0; i < width; ++i) {
         A sum = 0;
+        if (i < rows) {
+          const T* out = t.out + at + i * t.q_stride;
 #pragma omp simd reduction(+ : sum)
-        for (Index c = 0; c < h; ++c) {
-          sum += dout[i * h + c] * load(out[c]);
+          for (Index c = 0; c < h; ++c) {
+            sum += dout_rows[i * h + c] * load(out[c]);
+          }
         }
         delta[i] = sum;
+        lse[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] : -kNothing<A>;
       }
-      const Index last_block = (offset + begin + rows - 1) / kB;
-      for (Index block = 0; block <= last_block; ++block) {
-        tile_gemm<A>({rows, kB, h, q, h, 1, kt + block * kB, width, p, kB, false});
-        tile_gemm<A>({rows, kB, h, dout, h, 1, vt + block * kB, width, ds, kB, false});
-        for (Index i = 0; i < rows; ++i) {
-          const Index valid = allowed<A>(offset + begin + i, block);
-          const A lse = t.lse[g * t.lse_stride + begin + i];
-          const A d = delta[i];
-          A* pi = p + i * kB;
-          A* dsi = ds + i * kB;
+      for (Index block = 0; block < first + rows; block += kKeys) {
+        const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
+        const A* k_block = k.at + block * k.stride;
+        tile_product(keys, h, k_block, k.stride, 1, q, p, false);
+        tile_product(keys, h, v.at + block * v.stride, v.stride, 1, dout, ds, false);
+        hide_later_keys(keys, first - block, kNothing<A>, p);
+        for (Index j = 0; j < keys; ++j) {
 #pragma omp simd
-          for (Index j = 0; j < valid; ++j) {
-            const A e = exp_of(pi[j] - lse);
-            pi[j] = e;
-            dsi[j] = e * (dsi[j] - d);
-          }
-          for (Index j = valid; j < kB; ++j) {
-            pi[j] = 0;
-            dsi[j] = 0;
+          for (Index i = 0; i < width; ++i) {
+            const A e = exp_of(p[j * width + i] - lse[i]);
+            p[j * width + i] = e;
+            ds[j * width + i] = e * (ds[j * width + i] - delta[i]);
           }
         }
-        A* dvb = dv + block * kB * h;
-        A* dkb = dk + block * kB * h;
-        tile_gemm<A>({kB, h, rows, p, 1, kB, dout, h, dvb, h, true});
-        tile_gemm<A>({kB, h, rows, ds, 1, kB, q, h, dkb, h, true});
-        tile_gemm<A>({rows, h, kB, ds, kB, 1, k + block * kB * h, h, dq, h, block > 0});
+        tile_gemm<A>({keys, h, width, p, width, 1, dout_rows, h, dv + block * h, h, true});
+        tile_gemm<A>({keys, h, width, ds, width, 1, q_rows, h, dk + block * h, h, true});
+        tile_product(h, keys, k_block, 1, k.stride, ds, dq, block > 0);
       }
-      for (Index i = 0; i < rows; ++i) {
-        T* to = t.dq + at + i * t.q_stride;
-        for (Index c = 0; c < h; ++c) {
-          store(to[c], dq[i * h + c] * static_cast<A>(t.scale));
-        }
-      }
+      store_transposed(dq, rows, h, scale, t.q_stride, t.dq + at);
     }
   }
   for (Index j = 0; j < t.k_len; ++j) {

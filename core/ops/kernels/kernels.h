@@ -56,17 +56,45 @@ struct AttentionTask {
   Acc<T>* scratch = nullptr;  // attention_scratch() elements, 64-byte aligned
 };
 
-/// Queries and keys are handled in blocks of this many.
+/// Keys are handled in blocks of this many, queries in blocks of at most so many.
 constexpr Index kAttentionBlock = 64;
+constexpr Index kAttentionQueries = 32;
 /// Elements of scratch that one attention task needs.
 [[nodiscard]] constexpr Index attention_scratch(Index k_len, Index head_dim, bool backward) {
-  const Index padded = (k_len + kAttentionBlock - 1) / kAttentionBlock * kAttentionBlock;
-  const Index tiles = kAttentionBlock * (2 * kAttentionBlock + 4 * head_dim + 4);
-  return (backward ? 5 : 2) * padded * head_dim + tiles;
+  const Index tiles = kAttentionQueries * (2 * kAttentionBlock + 5 * head_dim + 4);
+  return (backward ? 4 : 2) * k_len * head_dim + tiles;
+}
+
+/// C (+)= diag(row_scale) A B on one thread. A [m, k] and B [k, n] by any strides, one of each pair
+/// being 1; C has rows c_row apart. Sums in float32, each in one order of k whatever m and n are,
+/// so a result's bits do not depend on how a product is cut into rows and columns.
+template <class T>
+struct GemmTask {
+  Index m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  Index a_row = 0, a_col = 1;
+  const T* b = nullptr;
+  Index b_row = 0, b_col = 1;
+  T* c = nullptr;         // either c, rounded once,
+  Acc<T>* sum = nullptr;  // or the type of sums
+  Index c_row = 0;
+  bool accumulate = false;
+  const Acc<T>* row_scale = nullptr;  // [m]
+  void* scratch = nullptr;            // gemm_scratch_bytes(), 64-byte aligned
+};
+
+constexpr Index kGemmDepth = 512;         // of K at a time, in units of 4 bytes
+constexpr Index kGemmRows = 64;           // of A at a time, and
+constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
+[[nodiscard]] constexpr Index gemm_scratch_bytes(Index k) {
+  const Index depth = k < kGemmDepth ? kGemmDepth : k;
+  const Index panel = 32 * depth;
+  return 4 * (kGemmRows * depth + (panel < kGemmBlock ? kGemmBlock : panel));
 }
 
 template <class T>
 struct Kernels {
+  void (*gemm)(const GemmTask<T>& task) = nullptr;  // null where there is none for T
   void (*add_rms_norm)(Index rows, Index d, const T* x, const T* delta, const T* gain, double eps,
                        T* sum, T* y, Acc<T>* rstd);
   void (*apply_rms_norm)(Index rows, Index d, const T* x, const T* gain, const Acc<T>* rstd, T* y);
@@ -119,6 +147,7 @@ inline const Kernels<Bf16>& kernels<Bf16>() {
 
 #define GM_DECLARE_KERNELS(isa)            \
   namespace isa {                          \
+  void fill_gemm(KernelSet& set);          \
   void fill_rms_norm(KernelSet& set);      \
   void fill_rope(KernelSet& set);          \
   void fill_gated_mlp(KernelSet& set);     \
