@@ -69,7 +69,7 @@ at::Tensor reference_attention(const Inputs& in) {
 
 TEST(Attention, EqualsTheDefinition) {
   for (const std::int64_t kv_heads : {4, 2, 1}) {
-    for (const std::int64_t head_dim : {2, 8, 22, 32, 48}) {
+    for (const std::int64_t head_dim : {2, 7, 8, 22, 32, 48, 64}) {
       const Inputs exact = random_inputs(kv_heads, head_dim);
       for (const auto& [dtype, bound] :
            {std::pair(kF64, 1e-13), std::pair(at::ScalarType::Float, 5e-6),
@@ -93,42 +93,47 @@ TEST(Attention, SegmentsThatContinuePrefixesEqualWholeSequences) {
   constexpr std::int64_t kB = 3;
   constexpr std::int64_t kC = 66;
   constexpr std::int64_t kD = 5;
-  Inputs parts = random_inputs(2, 8);
-  ASSERT_GE(parts.q.size(0), kA + kB + kC + kD);
-  const auto part = [](const at::Tensor& x, std::int64_t start, std::int64_t size) {
-    return x.narrow(0, start, size);
-  };
-  const auto cut = [&](const at::Tensor& x) { return part(x, 0, kA + kB + kC + kD).contiguous(); };
-  const at::Tensor q = cut(parts.q);
-  const at::Tensor k = cut(parts.k);
-  const at::Tensor v = cut(parts.v);
-  const std::vector<std::int32_t> starts = {0, kA, kA + kB, kA + kB + kC, kA + kB + kC + kD};
-  Prefixes prefixes;
-  const auto continues =
-      [&prefixes](std::initializer_list<std::pair<std::int64_t, std::int64_t>> runs) {
-        for (const auto& [start, size] : runs) {
-          for (std::int64_t i = 0; i < size; ++i) {
-            prefixes.rows.push_back(static_cast<std::int32_t>(start + i));
+  for (const auto& [dtype, bound] :
+       {std::pair(kF64, 1e-14), std::pair(at::ScalarType::BFloat16, 1e-2)}) {
+    const Inputs parts = random_inputs(2, 8);
+    ASSERT_GE(parts.q.size(0), kA + kB + kC + kD);
+    const auto part = [](const at::Tensor& x, std::int64_t start, std::int64_t size) {
+      return x.narrow(0, start, size);
+    };
+    const auto cut = [&, dtype = dtype](const at::Tensor& x) {
+      return part(x, 0, kA + kB + kC + kD).contiguous();
+    };
+    const at::Tensor q = cut(parts.q);
+    const at::Tensor k = cut(parts.k);
+    const at::Tensor v = cut(parts.v);
+    const std::vector<std::int32_t> starts = {0, kA, kA + kB, kA + kB + kC, kA + kB + kC + kD};
+    Prefixes prefixes;
+    const auto continues =
+        [&prefixes](std::initializer_list<std::pair<std::int64_t, std::int64_t>> runs) {
+          for (const auto& [start, size] : runs) {
+            for (std::int64_t i = 0; i < size; ++i) {
+              prefixes.rows.push_back(static_cast<std::int32_t>(start + i));
+            }
           }
-        }
-        prefixes.starts.push_back(static_cast<std::int64_t>(prefixes.rows.size()));
-      };
-  continues({});
-  continues({{0, kA}});
-  continues({{0, kA}});
-  continues({{0, kA}, {kA + kB, kC}});
-  const at::Tensor out = at::empty(q.sizes(), kF64);
-  attention_forward(parts.shape, starts, q, k, v, out, at::Tensor(), &prefixes);
-  const auto whole = [&](const at::Tensor& x) {
-    const at::Tensor a = part(x, 0, kA);
-    return at::cat({a, part(x, kA, kB), a, part(x, kA + kB, kC + kD)});
-  };
-  const at::Tensor expected = at::empty({2 * kA + kB + kC + kD, q.size(1)}, kF64);
-  attention_forward(parts.shape, std::vector<std::int32_t>{0, kA + kB, 2 * kA + kB + kC + kD},
-                    whole(q), whole(k), whole(v), expected, at::Tensor());
-  const at::Tensor same =
-      at::cat({part(expected, 0, kA + kB), part(expected, 2 * kA + kB, kC + kD)});
-  EXPECT_LE(max_difference(out, same), 1e-14);
+          prefixes.starts.push_back(static_cast<std::int64_t>(prefixes.rows.size()));
+        };
+    continues({});
+    continues({{0, kA}});
+    continues({{0, kA}});
+    continues({{0, kA}, {kA + kB, kC}});
+    const at::Tensor out = at::empty(q.sizes(), dtype);
+    attention_forward(parts.shape, starts, q, k, v, out, at::Tensor(), &prefixes);
+    const auto whole = [&](const at::Tensor& x) {
+      const at::Tensor a = part(x, 0, kA);
+      return at::cat({a, part(x, kA, kB), a, part(x, kA + kB, kC + kD)});
+    };
+    const at::Tensor expected = at::empty({2 * kA + kB + kC + kD, q.size(1)}, dtype);
+    attention_forward(parts.shape, std::vector<std::int32_t>{0, kA + kB, 2 * kA + kB + kC + kD},
+                      whole(q), whole(k), whole(v), expected, at::Tensor());
+    const at::Tensor same =
+        at::cat({part(expected, 0, kA + kB), part(expected, 2 * kA + kB, kC + kD)});
+    EXPECT_LE(max_difference(out, same), bound);
+  }
 }
 
 TEST(Attention, GradientsEqualFiniteDifferences) {
@@ -166,6 +171,38 @@ TEST(Attention, GradientsEqualFiniteDifferences) {
     (void)objective();
     attention_backward(in.shape, in.starts, q, k, v, out, lse, weight, q, k, v);
     EXPECT_TRUE(at::equal(q, dq) && at::equal(k, dk) && at::equal(v, dv));
+  }
+}
+
+// Every instruction set that is the best one somewhere has its own way for bfloat16.
+TEST(Attention, GradientsOfLowerPrecisionsAgreeWithFloat64) {
+  for (const std::int64_t kv_heads : {4, 2, 1}) {
+    for (const std::int64_t head_dim : {7, 8, 32, 64}) {
+      const Inputs exact = random_inputs(kv_heads, head_dim);
+      for (const auto& [dtype, bound] :
+           {std::pair(at::ScalarType::Float, 2e-6), std::pair(at::ScalarType::BFloat16, 2e-2)}) {
+        const at::Tensor dout = at::randn(exact.q.sizes(), kF64).to(dtype);
+        std::vector<at::Tensor> gradients;
+        for (const at::ScalarType made : {dtype, kF64}) {
+          // The operands are the same numbers in both.
+          const auto as = [&, type = dtype](const at::Tensor& x) { return x.to(type).to(made); };
+          const at::ScalarType acc = made == kF64 ? kF64 : at::ScalarType::Float;
+          const at::Tensor q = as(exact.q);
+          const at::Tensor k = as(exact.k);
+          const at::Tensor v = as(exact.v);
+          const at::Tensor out = at::empty(q.sizes(), made);
+          const at::Tensor lse = at::empty({4, 271}, acc);
+          attention_forward(exact.shape, exact.starts, q, k, v, out, lse);
+          attention_backward(exact.shape, exact.starts, q, k, v, out, lse, as(dout), q, k, v);
+          gradients.insert(gradients.end(), {q, k, v});
+        }
+        for (std::size_t i = 0; i < 3; ++i) {
+          EXPECT_LE(max_difference(gradients[i], gradients[i + 3]),
+                    bound * gradients[i + 3].abs().max().item<double>())
+              << "gradient " << i << " of " << kv_heads << " key-value heads of " << head_dim;
+        }
+      }
+    }
   }
 }
 

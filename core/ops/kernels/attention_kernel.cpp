@@ -2,6 +2,8 @@
 // (Dao et al. 2022, arXiv 2205.14135). Tiles lie with the queries along the vectors,
 // [keys][queries] and [h][queries], so that maxima and sums over keys are vertical and small heads
 // fill vectors as large ones do. All tiles are in the type of sums.
+#include "core/ops/kernels/units.h"
+
 #include "core/ops/kernels/tile_gemm.h"
 
 namespace growmerge::ops {
@@ -114,9 +116,9 @@ void hide_later_keys(Index keys, Index seen, A value, A* scores) {
   }
 }
 
-/// Scores -> exp(score - new maximum); sums and outputs so far are rescaled.
+/// Scores -> exp(scale (score - new maximum)); sums and outputs so far are rescaled.
 template <class A>
-void softmax_block(Index keys, Index h, A* scores, A* high, A* total, A* out) {
+void softmax_block(Index keys, Index h, A scale, A* scores, A* high, A* total, A* out) {
   constexpr Index width = kQueries<A>;
   A top[width];
   A keep[width];
@@ -134,14 +136,14 @@ void softmax_block(Index keys, Index h, A* scores, A* high, A* total, A* out) {
   }
 #pragma omp simd
   for (Index q = 0; q < width; ++q) {
-    keep[q] = exp_of(high[q] - top[q]);
+    keep[q] = exp_below_one((high[q] - top[q]) * scale);
     high[q] = top[q];
     sum[q] = 0;
   }
   for (Index j = 0; j < keys; ++j) {
 #pragma omp simd
     for (Index q = 0; q < width; ++q) {
-      const A e = exp_of(scores[j * width + q] - top[q]);
+      const A e = exp_below_one((scores[j * width + q] - top[q]) * scale);
       scores[j * width + q] = e;
       sum[q] += e;
     }
@@ -156,6 +158,23 @@ void softmax_block(Index keys, Index h, A* scores, A* high, A* total, A* out) {
       out[c * width + q] *= keep[q];
     }
   }
+}
+
+/// Output and log-sum-exp of queries whose keys have all been seen.
+template <class T>
+void finish_queries(const AttentionTask<T>& t, Index g, Index begin, Index rows, const Acc<T>* high,
+                    Acc<T>* total, const Acc<T>* out) {
+  using A = Acc<T>;
+  for (Index i = 0; i < rows; ++i) {
+    if (t.lse != nullptr) {
+      t.lse[g * t.lse_stride + begin + i] =
+          high[i] * static_cast<A>(t.scale) +
+          static_cast<A>(__builtin_log(static_cast<double>(total[i])));
+    }
+    total[i] = A(1) / total[i];
+  }
+  store_transposed(out, rows, t.head_dim, total, t.q_stride,
+                   t.out + begin * t.q_stride + g * t.head_dim);
 }
 
 template <class T>
@@ -175,8 +194,7 @@ void attention_forward(const AttentionTask<T>& t) {
     for (Index begin = 0; begin < t.q_len; begin += width) {
       const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
       const Index first = t.k_len - t.q_len + begin;  // the first query's position
-      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h,
-                      static_cast<A>(t.scale), q);
+      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h, A(1), q);
       for (Index i = 0; i < width; ++i) {
         high[i] = kNothing<A>;
         total[i] = 0;
@@ -188,17 +206,55 @@ void attention_forward(const AttentionTask<T>& t) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         tile_product(keys, h, k.at + block * k.stride, k.stride, 1, q, scores, false);
         hide_later_keys(keys, first - block, kNothing<A>, scores);
-        softmax_block(keys, h, scores, high, total, out);
+        softmax_block(keys, h, static_cast<A>(t.scale), scores, high, total, out);
         tile_product(h, keys, v.at + block * v.stride, 1, v.stride, scores, out, true);
       }
-      for (Index i = 0; i < rows; ++i) {
-        if (t.lse != nullptr) {
-          t.lse[g * t.lse_stride + begin + i] =
-              high[i] + static_cast<A>(__builtin_log(static_cast<double>(total[i])));
-        }
-        total[i] = A(1) / total[i];
+      finish_queries(t, g, begin, rows, high, total, out);
+    }
+  }
+}
+
+/// Scores -> P = exp(scale score - lse), dP -> P (dP - delta).
+template <class A>
+void softmax_backward(Index keys, A scale, const A* lse, const A* delta, A* p, A* ds) {
+  constexpr Index width = kQueries<A>;
+  for (Index j = 0; j < keys; ++j) {
+#pragma omp simd
+    for (Index i = 0; i < width; ++i) {
+      const A e = exp_below_one(p[j * width + i] * scale - lse[i]);
+      p[j * width + i] = e;
+      ds[j * width + i] = e * (ds[j * width + i] - delta[i]);
+    }
+  }
+}
+
+/// delta = rowsum(dO * O) and the log-sum-exp of `rows` queries; of the rest so that P is 0.
+template <class T>
+void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows, Acc<T>* lse,
+                     Acc<T>* delta) {
+  using A = Acc<T>;
+  for (Index i = 0; i < kQueries<A>; ++i) {
+    A sum = 0;
+    if (i < rows) {
+      const Index at = (begin + i) * t.q_stride + g * t.head_dim;
+#pragma omp simd reduction(+ : sum)
+      for (Index c = 0; c < t.head_dim; ++c) {
+        sum += load(t.dout[at + c]) * load(t.out[at + c]);
       }
-      store_transposed(out, rows, h, total, t.q_stride, t.out + begin * t.q_stride + g * h);
+    }
+    delta[i] = sum;
+    lse[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] : -kNothing<A>;
+  }
+}
+
+template <class T>
+void store_keys(const AttentionTask<T>& t, const Acc<T>* dk, const Acc<T>* dv) {
+  const Index h = t.head_dim;
+  for (Index j = 0; j < t.k_len; ++j) {
+#pragma omp simd
+    for (Index c = 0; c < h; ++c) {
+      store(t.dk[j * t.kv_stride + c], dk[j * h + c]);
+      store(t.dv[j * t.kv_stride + c], dv[j * h + c]);
     }
   }
 }
@@ -241,32 +297,14 @@ void attention_backward(const AttentionTask<T>& t) {
       load_transposed(t.dout + at, t.q_stride, rows, h, A(1), dout);
       load_rows(t.q + at, t.q_stride, rows, width, h, static_cast<A>(t.scale), q_rows);
       load_rows(t.dout + at, t.q_stride, rows, width, h, A(1), dout_rows);
-      for (Index i = 0; i < width; ++i) {
-        A sum = 0;
-        if (i < rows) {
-          const T* out = t.out + at + i * t.q_stride;
-#pragma omp simd reduction(+ : sum)
-          for (Index c = 0; c < h; ++c) {
-            sum += dout_rows[i * h + c] * load(out[c]);
-          }
-        }
-        delta[i] = sum;
-        lse[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] : -kNothing<A>;
-      }
+      load_statistics(t, g, begin, rows, lse, delta);
       for (Index block = 0; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         const A* k_block = k.at + block * k.stride;
         tile_product(keys, h, k_block, k.stride, 1, q, p, false);
         tile_product(keys, h, v.at + block * v.stride, v.stride, 1, dout, ds, false);
         hide_later_keys(keys, first - block, kNothing<A>, p);
-        for (Index j = 0; j < keys; ++j) {
-#pragma omp simd
-          for (Index i = 0; i < width; ++i) {
-            const A e = exp_of(p[j * width + i] - lse[i]);
-            p[j * width + i] = e;
-            ds[j * width + i] = e * (ds[j * width + i] - delta[i]);
-          }
-        }
+        softmax_backward(keys, A(1), lse, delta, p, ds);
         tile_gemm<A>({keys, h, width, p, width, 1, dout_rows, h, dv + block * h, h, true});
         tile_gemm<A>({keys, h, width, ds, width, 1, q_rows, h, dk + block * h, h, true});
         tile_product(h, keys, k_block, 1, k.stride, ds, dq, block > 0);
@@ -274,13 +312,219 @@ void attention_backward(const AttentionTask<T>& t) {
       store_transposed(dq, rows, h, scale, t.q_stride, t.dq + at);
     }
   }
-  for (Index j = 0; j < t.k_len; ++j) {
-    for (Index c = 0; c < h; ++c) {
-      store(t.dk[j * t.kv_stride + c], dk[j * h + c]);
-      store(t.dv[j * t.kv_stride + c], dv[j * h + c]);
+  store_keys(t, dk, dv);
+}
+
+#if defined(__AVX512F__)
+
+// The same for bfloat16 by vdpbf16ps: scores and their gradients are sums in float32, what is
+// multiplied is bfloat16, as are P and dS (flash attention on GPUs rounds them, too).
+
+using Pair = Unit<Bf16>;
+
+/// C [m, kPanel] (+)= A B; rows of A begin `apart` pairs apart, their pairs `step` apart.
+GM_INLINE void pair_product(Index m, Index pairs, const Pair* a, Index apart, Index step,
+                            const Pair* panel, float* c, bool accumulate) {
+  const auto rows = [&]<int MR>(Index i) {
+    Vector acc[MR][2];
+    panel_sums<Bf16, MR>(pairs, a + i * apart, apart, step, panel, acc);
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r) {
+      for (int s = 0; s < 2; ++s) {
+        auto* to = reinterpret_cast<Vector*>(c + (i + r) * kPanel + s * kLanes);
+        *to = accumulate ? *to + acc[r][s] : acc[r][s];
+      }
+    }
+  };
+  Index i = 0;
+  for (; i + kRows <= m; i += kRows) {
+    rows.template operator()<kRows>(i);
+  }
+  for (; i < m; ++i) {
+    rows.template operator()<1>(i);
+  }
+}
+
+/// to[j / 2][c] = rows j and j + 1 of a matrix with `columns` columns, zero behind its end.
+void pair_rows(const Bf16* from, Index stride, Index rows, Index columns, Pair* to) {
+  for (Index j = 0; j < rows; j += 2) {
+    const bool has_second = j + 1 < rows;
+#pragma omp simd
+    for (Index c = 0; c < columns; ++c) {
+      to[j / 2 * columns + c] = unit_at(from + j * stride + c, stride, has_second);
     }
   }
 }
+
+typedef std::uint16_t HalfVector __attribute__((vector_size(32), aligned(2), may_alias));
+typedef std::uint32_t PairVector __attribute__((vector_size(64), aligned(4), may_alias));
+
+/// A tile [keys, kPanel] rounded: `rows` as it is, `pairs` with keys j and j + 1 as a pair. One of
+/// both may be null.
+void round_tile(Index keys, const float* tile, Bf16* rows, Pair* pairs) {
+  for (Index j = 0; j < keys; j += 2) {
+    for (Index s = 0; s < kPanel; s += kLanes) {
+      const float* at = tile + j * kPanel + s;
+      const auto first = (HalfVector)_mm512_cvtneps_pbh(_mm512_loadu_ps(at));
+      const auto second = j + 1 < keys
+                              ? (HalfVector)_mm512_cvtneps_pbh(_mm512_loadu_ps(at + kPanel))
+                              : HalfVector{};
+      if (rows != nullptr) {
+        *reinterpret_cast<HalfVector*>(rows + j * kPanel + s) = first;
+        *reinterpret_cast<HalfVector*>(rows + (j + 1) * kPanel + s) = second;
+      }
+      if (pairs != nullptr) {
+        *reinterpret_cast<PairVector*>(pairs + j / 2 * kPanel + s) =
+            __builtin_convertvector(first, PairVector) | __builtin_convertvector(second, PairVector)
+                                                             << 16;
+      }
+    }
+  }
+}
+
+/// Keys or values in one place: where they lie, or in `copy` behind their prefix.
+Rows<Bf16> gather_bf16(const AttentionTask<Bf16>& t, const Bf16* own, const Bf16* prefix,
+                       Bf16* copy) {
+  if (t.prefix_len == 0) {
+    return {own, t.kv_stride};
+  }
+  for (Index j = 0; j < t.k_len; ++j) {
+    const Bf16* from = j < t.prefix_len ? prefix + t.prefix_rows[j] * t.kv_stride
+                                        : own + (j - t.prefix_len) * t.kv_stride;
+    for (Index c = 0; c < t.head_dim; ++c) {
+      copy[j * t.head_dim + c] = from[c];
+    }
+  }
+  return {copy, t.head_dim};
+}
+
+bool by_pairs(const AttentionTask<Bf16>& t) {
+  return t.head_dim % 2 == 0 && t.kv_stride % 2 == 0 && t.q_stride % 2 == 0;
+}
+
+const Pair* pairs_of(const Bf16* x) { return reinterpret_cast<const Pair*>(x); }
+
+void attention_forward_bf16(const AttentionTask<Bf16>& t) {
+  if (!by_pairs(t)) {
+    attention_forward(t);
+    return;
+  }
+  const Index h = t.head_dim;
+  float* out = t.scratch;
+  float* scores = out + kPanel * h;
+  float* high = scores + kKeys * kPanel;
+  float* total = high + kPanel;
+  auto* q = reinterpret_cast<Pair*>(total + kPanel);  // [h / 2][queries]
+  Pair* p = q + kPanel * h / 2;                       // [keys / 2][queries]
+  Pair* v = p + kKeys / 2 * kPanel;                   // [keys / 2][h], of all keys
+  auto* copies = reinterpret_cast<Bf16*>(v + (t.k_len + 1) / 2 * h);
+  const Rows<Bf16> k = gather_bf16(t, t.k, t.prefix_k, copies);
+  const Rows<Bf16> v_rows = gather_bf16(t, t.v, t.prefix_v, copies + t.k_len * h);
+  pair_rows(v_rows.at, v_rows.stride, t.k_len, h, v);
+  for (Index g = 0; g < t.group; ++g) {
+    for (Index begin = 0; begin < t.q_len; begin += kPanel) {
+      const Index rows = begin + kPanel < t.q_len ? kPanel : t.q_len - begin;
+      const Index first = t.k_len - t.q_len + begin;
+      pack<Bf16, kPanel>(h, rows, t.q + begin * t.q_stride + g * h, t.q_stride, 1, q);
+      for (Index i = 0; i < kPanel; ++i) {
+        high[i] = kNothing<float>;
+        total[i] = 0;
+      }
+      for (Index i = 0; i < kPanel * h; ++i) {
+        out[i] = 0;
+      }
+      for (Index block = 0; block < first + rows; block += kKeys) {
+        const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
+        pair_product(keys, h / 2, pairs_of(k.at + block * k.stride), k.stride / 2, 1, q, scores,
+                     false);
+        hide_later_keys(keys, first - block, kNothing<float>, scores);
+        softmax_block(keys, h, static_cast<float>(t.scale), scores, high, total, out);
+        round_tile(keys, scores, nullptr, p);
+        pair_product(h, (keys + 1) / 2, v + block / 2 * h, 1, h, p, out, true);
+      }
+      finish_queries(t, g, begin, rows, high, total, out);
+    }
+  }
+}
+
+void attention_backward_bf16(const AttentionTask<Bf16>& t) {
+  const Index h = t.head_dim;
+  if (!by_pairs(t) || h % kPanel != 0) {
+    attention_backward(t);
+    return;
+  }
+  float* dq = t.scratch;  // [h][queries]
+  float* p = dq + kPanel * h;
+  float* ds = p + kKeys * kPanel;
+  float* lse = ds + kKeys * kPanel;
+  float* delta = lse + kPanel;
+  float* scale = delta + kPanel;
+  float* dk = scale + kPanel;  // [h / kPanel][keys][kPanel]
+  float* dv = dk + t.k_len * h;
+  auto* q = reinterpret_cast<Pair*>(dv + t.k_len * h);  // [h / 2][queries]
+  Pair* dout = q + kPanel * h / 2;
+  Pair* q_rows = dout + kPanel * h / 2;  // [queries / 2][h]
+  Pair* dout_rows = q_rows + kPanel / 2 * h;
+  Pair* ds_pairs = dout_rows + kPanel / 2 * h;  // [keys / 2][queries]
+  Pair* k = ds_pairs + kKeys / 2 * kPanel;      // [keys / 2][h], of all keys
+  auto* rounded_p = reinterpret_cast<Bf16*>(k + (t.k_len + 1) / 2 * h);
+  Bf16* rounded_ds = rounded_p + kKeys * kPanel;
+  pair_rows(t.k, t.kv_stride, t.k_len, h, k);
+  for (Index i = 0; i < t.k_len * h; ++i) {
+    dk[i] = 0;
+    dv[i] = 0;
+  }
+  for (Index i = 0; i < kPanel; ++i) {
+    scale[i] = static_cast<float>(t.scale);
+  }
+  for (Index g = 0; g < t.group; ++g) {
+    for (Index begin = 0; begin < t.q_len; begin += kPanel) {
+      const Index rows = begin + kPanel < t.q_len ? kPanel : t.q_len - begin;
+      const Index first = t.k_len - t.q_len + begin;
+      const Index at = begin * t.q_stride + g * h;
+      pack<Bf16, kPanel>(h, rows, t.q + at, t.q_stride, 1, q);
+      pack<Bf16, kPanel>(h, rows, t.dout + at, t.q_stride, 1, dout);
+      for (Index c = 0; c < h; c += kPanel) {  // panels of h, pairs of queries
+        pack<Bf16, kPanel>(rows, kPanel, t.q + at + c, 1, t.q_stride, q_rows + kPanel / 2 * c);
+        pack<Bf16, kPanel>(rows, kPanel, t.dout + at + c, 1, t.q_stride,
+                           dout_rows + kPanel / 2 * c);
+      }
+      load_statistics(t, g, begin, rows, lse, delta);
+      for (Index block = 0; block < first + rows; block += kKeys) {
+        const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
+        const Index row = block * t.kv_stride;
+        pair_product(keys, h / 2, pairs_of(t.k + row), t.kv_stride / 2, 1, q, p, false);
+        pair_product(keys, h / 2, pairs_of(t.v + row), t.kv_stride / 2, 1, dout, ds, false);
+        hide_later_keys(keys, first - block, kNothing<float>, p);
+        softmax_backward(keys, static_cast<float>(t.scale), lse, delta, p, ds);
+        round_tile(keys, p, rounded_p, nullptr);
+        round_tile(keys, ds, rounded_ds, ds_pairs);
+        for (Index c = 0; c < h; c += kPanel) {
+          const Index panel = kPanel / 2 * c;
+          const Index to = t.k_len * c + block * kPanel;
+          pair_product(keys, (rows + 1) / 2, pairs_of(rounded_p), kPanel / 2, 1, dout_rows + panel,
+                       dv + to, true);
+          pair_product(keys, (rows + 1) / 2, pairs_of(rounded_ds), kPanel / 2, 1, q_rows + panel,
+                       dk + to, true);
+        }
+        pair_product(h, (keys + 1) / 2, k + block / 2 * h, 1, h, ds_pairs, dq, block > 0);
+      }
+      store_transposed(dq, rows, h, scale, t.q_stride, t.dq + at);
+    }
+  }
+  for (Index c = 0; c < h; c += kPanel) {
+    for (Index j = 0; j < t.k_len; ++j) {
+      const Index from = t.k_len * c + j * kPanel;
+#pragma omp simd
+      for (Index i = 0; i < kPanel; ++i) {
+        store(t.dk[j * t.kv_stride + c + i], dk[from + i] * scale[i]);
+        store(t.dv[j * t.kv_stride + c + i], dv[from + i]);
+      }
+    }
+  }
+}
+
+#endif
 
 template <class T>
 void fill(Kernels<T>& k) {
@@ -295,6 +539,12 @@ void fill_attention(KernelSet& set) {
   fill(set.f32);
   fill(set.f64);
   fill(set.bf16);
+#if defined(__AVX512F__)
+  if (__builtin_cpu_supports("avx512bf16") != 0) {
+    set.bf16.attention_forward = attention_forward_bf16;
+    set.bf16.attention_backward = attention_backward_bf16;
+  }
+#endif
 }
 }  // namespace GM_ISA
 

@@ -33,7 +33,7 @@ void softmax_tile_row(Index width, T* logits, Index target, Acc<T>* max, Acc<T>*
     A block = 0;
 #pragma omp simd reduction(+ : block)
     for (Index j = begin; j < end; ++j) {
-      const A e = exp_of(load(logits[j]) - high);
+      const A e = exp_below_one(load(logits[j]) - high);
       store(logits[j], e);
       block += e;
     }
@@ -54,7 +54,7 @@ Acc<T> log_prob_row(Index v, const T* logits, Index target, bool* greedy) {
     A sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (Index j = begin; j < end; ++j) {
-      sum += exp_of(load(logits[j]) - high);
+      sum += exp_below_one(load(logits[j]) - high);
     }
     total += static_cast<double>(sum);
   }

@@ -1,115 +1,10 @@
 // Products of matrices on one thread: 8 rows by two vectors of sums in registers, A and B in blocks
 // that stay in cache (Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
-// Multiplication"). A unit is what one multiply-add takes of a row of A: a float32, or two bfloat16
-// that lie one behind another (vdpbf16ps: float32 sums).
-#if defined(__AVX512F__)
-#pragma GCC target("avx512bf16")  // only called where gemm of bf16 is; see kernel_set.cpp
-#include <immintrin.h>            // its functions are always inlined, so none is emitted
-#endif
-
-#include "core/ops/kernels/numeric.h"
+// Multiplication").
+#include "core/ops/kernels/units.h"
 
 namespace growmerge::ops {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr Index kLanes = 16;
-#elif defined(__AVX2__)
-constexpr Index kLanes = 8;
-#else
-constexpr Index kLanes = 4;
-#endif
-constexpr Index kPanel = 2 * kLanes;  // columns of B that are packed together
-constexpr Index kRows = 8;
-
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-
-template <class T>
-struct UnitOf {
-  using type = float;
-  static constexpr Index kDepth = 1;
-};
-template <>
-struct UnitOf<Bf16> {
-  typedef std::uint32_t type __attribute__((may_alias));
-  static constexpr Index kDepth = 2;
-};
-template <class T>
-using Unit = typename UnitOf<T>::type;
-
-GM_INLINE void multiply_add(Vector& acc, float a, const float* b) {
-  acc += a * *reinterpret_cast<const Vector*>(b);
-}
-#if defined(__AVX512F__)
-GM_INLINE void multiply_add(Vector& acc, std::uint32_t a, const std::uint32_t* b) {
-  acc = (Vector)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)),
-                                 (__m512bh)_mm512_loadu_si512(b));
-}
-#endif
-
-GM_INLINE float unit_at(const float* x, Index, bool) { return *x; }
-/// Of two values `step` apart; zero for the second where there is none.
-GM_INLINE std::uint32_t unit_at(const Bf16* x, Index step, bool has_second) {
-  return x[0].bits | (has_second ? static_cast<std::uint32_t>(x[step].bits) << 16 : 0U);
-}
-
-typedef std::uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
-
-/// to[u + i][c + j] = units u + i of row c + j, four by four.
-GM_INLINE void transpose_four(const std::uint32_t* const (&row)[4], Index u, Index width,
-                              std::uint32_t* to) {
-  const Four a = *reinterpret_cast<const Four*>(row[0] + u);
-  const Four b = *reinterpret_cast<const Four*>(row[1] + u);
-  const Four c = *reinterpret_cast<const Four*>(row[2] + u);
-  const Four d = *reinterpret_cast<const Four*>(row[3] + u);
-  const Four ab0 = __builtin_shuffle(a, b, Four{0, 4, 1, 5});
-  const Four ab1 = __builtin_shuffle(a, b, Four{2, 6, 3, 7});
-  const Four cd0 = __builtin_shuffle(c, d, Four{0, 4, 1, 5});
-  const Four cd1 = __builtin_shuffle(c, d, Four{2, 6, 3, 7});
-  *reinterpret_cast<Four*>(to) = __builtin_shuffle(ab0, cd0, Four{0, 1, 4, 5});
-  *reinterpret_cast<Four*>(to + width) = __builtin_shuffle(ab0, cd0, Four{2, 3, 6, 7});
-  *reinterpret_cast<Four*>(to + 2 * width) = __builtin_shuffle(ab1, cd1, Four{0, 1, 4, 5});
-  *reinterpret_cast<Four*>(to + 3 * width) = __builtin_shuffle(ab1, cd1, Four{2, 3, 6, 7});
-}
-
-/// to[u][c] = unit u of vector c, for c in [0, count), zero up to kWidth. Vector c begins at
-/// x + c * apart, its elements are `step` apart; one of both is 1.
-template <class T, Index kWidth>
-void pack(Index k, Index count, const T* x, Index apart, Index step, Unit<T>* to) {
-  constexpr Index kDepth = UnitOf<T>::kDepth;
-  const Index whole = k / kDepth;
-  Index done = 0;  // units that are packed
-  if (apart == 1 && count == kWidth) {
-    for (; done < whole; ++done) {
-      const T* from = x + done * kDepth * step;
-#pragma omp simd
-      for (Index c = 0; c < kWidth; ++c) {
-        to[done * kWidth + c] = unit_at(from + c, step, true);
-      }
-    }
-  } else if (step == 1 && count % 4 == 0 && apart % kDepth == 0) {
-    for (Index c = 0; c < count; c += 4) {
-      const std::uint32_t* row[4];
-      for (Index j = 0; j < 4; ++j) {
-        row[j] = reinterpret_cast<const std::uint32_t*>(x + (c + j) * apart);
-      }
-      for (done = 0; done + 4 <= whole; done += 4) {
-        transpose_four(row, done, kWidth, reinterpret_cast<std::uint32_t*>(to + done * kWidth + c));
-      }
-    }
-    for (Index u = 0; u < done; ++u) {
-      for (Index c = count; c < kWidth; ++c) {
-        to[u * kWidth + c] = Unit<T>{};
-      }
-    }
-  }
-  for (Index u = done; u * kDepth < k; ++u) {
-    const T* from = x + u * kDepth * step;
-    for (Index c = 0; c < kWidth; ++c) {
-      to[u * kWidth + c] = c < count ? unit_at(from + c * apart, step, u < whole) : Unit<T>{};
-    }
-  }
-}
 
 /// What of a product is being made: rows from i, over so many units of K.
 struct Part {
@@ -149,22 +44,16 @@ void write(const GemmTask<T>& t, const Part& part, Index rows, Index j, float* t
 template <class T, int MR>
 GM_INLINE void multiply(const GemmTask<T>& t, const Part& part, Index j, const Unit<T>* a,
                         Index apart, Index step, const Unit<T>* panel) {
-  Vector acc[MR][2];
-  const Unit<T>* row[MR];
+  const auto* to = t.sum != nullptr ? reinterpret_cast<const char*>(t.sum + part.i * t.c_row + j)
+                                    : reinterpret_cast<const char*>(t.c + part.i * t.c_row + j);
+  const Index bytes = t.c_row * static_cast<Index>(t.sum != nullptr ? sizeof(float) : sizeof(T));
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
-    acc[r][0] = acc[r][1] = Vector{};
-    row[r] = a + r * apart;
+    __builtin_prefetch(to + r * bytes, 1);
+    __builtin_prefetch(to + r * bytes + 64, 1);
   }
-  for (Index u = 0; u < part.units; ++u) {
-#pragma GCC unroll 8
-    for (int r = 0; r < MR; ++r) {
-      const Unit<T> x = row[r][u * step];
-      multiply_add(acc[r][0], x, panel);
-      multiply_add(acc[r][1], x, panel + kLanes);
-    }
-    panel += kPanel;
-  }
+  Vector acc[MR][2];
+  panel_sums<T, MR>(part.units, a, apart, step, panel, acc);
   alignas(64) float tile[MR * kPanel];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {

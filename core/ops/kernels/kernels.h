@@ -61,7 +61,7 @@ constexpr Index kAttentionBlock = 64;
 constexpr Index kAttentionQueries = 32;
 /// Elements of scratch that one attention task needs.
 [[nodiscard]] constexpr Index attention_scratch(Index k_len, Index head_dim, bool backward) {
-  const Index tiles = kAttentionQueries * (2 * kAttentionBlock + 5 * head_dim + 4);
+  const Index tiles = kAttentionQueries * (4 * kAttentionBlock + 5 * head_dim + 4);
   return (backward ? 4 : 2) * k_len * head_dim + tiles;
 }
 
@@ -83,7 +83,7 @@ struct GemmTask {
   void* scratch = nullptr;            // gemm_scratch_bytes(), 64-byte aligned
 };
 
-constexpr Index kGemmDepth = 512;         // of K at a time, in units of 4 bytes
+constexpr Index kGemmDepth = 256;         // of K at a time, in units of 4 bytes: a panel fits L1
 constexpr Index kGemmRows = 64;           // of A at a time, and
 constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
 [[nodiscard]] constexpr Index gemm_scratch_bytes(Index k) {

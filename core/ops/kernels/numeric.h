@@ -45,6 +45,21 @@ GM_INLINE float exp_of(float x) {
 }
 GM_INLINE double exp_of(double x) { return __builtin_exp(x); }
 
+/// The same for x <= 1, as behind a maximum: 2^n is one factor there. NaN stays NaN.
+GM_INLINE float exp_below_one(float x) {
+  const float bounded = x < -87.3F ? -87.3F : x;
+  const float shifted = bounded * 1.44269504F + 12582912.0F;
+  const float n = shifted - 12582912.0F;
+  const float r = (bounded - n * 0.693145752F) - n * 1.42860677e-6F;
+  const float q =
+      (((1.3950475e-3F * r + 8.3688824e-3F) * r + 4.1666206e-2F) * r + 0.16666520F) * r + 0.5F;
+  const float p = q * (r * r) + r + 1.0F;
+  // The low bits of `shifted` are n.
+  const std::uint32_t exponent = (__builtin_bit_cast(std::uint32_t, shifted) + 127U) << 23;
+  return x < -87.3F ? 0.0F : p * __builtin_bit_cast(float, exponent);
+}
+GM_INLINE double exp_below_one(double x) { return __builtin_exp(x); }
+
 /// The standard normal's distribution function. float32: erf by an odd polynomial below |z| = 1,
 /// erfc(z) = exp(-z^2) t Q(t), t = 1 / (1 + 0.3275911 z) above (fitted on [1, 10], relative error
 /// 2e-9).
