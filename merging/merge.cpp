@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/model_config_keys.h"
+#include "merging/input_hashes.h"
 #include "merging/ledger.h"
 
 namespace growmerge::merging {
@@ -58,11 +59,14 @@ void check_lineage(MergePlan& plan) {
   if (!plan.base) {
     return;
   }
-  const std::string base = path_identity(plan.base->dir());
+  std::string base;
   for (const CheckpointReader& model : plan.models) {
     const auto manifest = read_manifest(model.dir());
     if (!manifest) {
       continue;  // an outside model: nothing says where it came from
+    }
+    if (base.empty()) {
+      base = path_identity(plan.base->dir());
     }
     const auto note = manifest->notes.find("continued_from");
     const bool from_note = note != manifest->notes.end() && note->second == base;
@@ -192,6 +196,23 @@ TensorTask make_task(const MergePlan& plan, const TensorInfo& info,
   return task;
 }
 
+/// The tensors of one output file in the order in which the first model's files hold them, so that
+/// inputs are read from front to back.
+std::vector<const SafetensorsWriter::Entry*> in_reading_order(
+    const std::vector<SafetensorsWriter::Entry>& entries, const CheckpointReader& model) {
+  std::vector<const SafetensorsWriter::Entry*> out;
+  for (const SafetensorsWriter::Entry& entry : entries) {
+    out.push_back(&entry);
+  }
+  std::sort(out.begin(), out.end(), [&model](const auto* a, const auto* b) {
+    const auto place = [&model](const SafetensorsWriter::Entry& entry) {
+      return std::pair(model.file(entry.name).path(), model.info(entry.name).begin);
+    };
+    return place(*a) < place(*b);
+  });
+  return out;
+}
+
 void drop_inputs(const MergePlan& plan, const std::string& tensor) {
   const auto drop = [&tensor](const SafetensorsFile& file) { file.drop(file.info(tensor)); };
   if (plan.base) {
@@ -302,7 +323,7 @@ MergePlan plan_merge(const fs::path& recipe, std::span<const std::string> overri
   return plan_merge(load_recipe(recipe, overrides));
 }
 
-void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
+std::vector<FileRecord> run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
   for (const std::string& warning : plan.warnings) {
     log_warning(warning);
   }
@@ -312,23 +333,34 @@ void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
   }
   const WeightFiles files = plan_weight_files(plan.config, plan.out_dtype, plan.shard_bytes);
   const CheckpointReader& layout = plan.models.front();
-  std::int64_t done = 0;  // bytes, as plan.bytes_written
+  const std::uint64_t element = c10::elementSize(plan.out_dtype);
+  std::vector<FileRecord> records;
+  InputHashes hashes(plan);
+  std::uint64_t done = 0;  // bytes, as plan.bytes_written
   for (std::size_t f = 0; f < files.names.size(); ++f) {
     SafetensorsWriter writer(dir / files.names[f], files.entries[f], {{"format", "pt"}});
-    for (const SafetensorsWriter::Entry& entry : files.entries[f]) {
-      TensorTask task = make_task(plan, layout.info(entry.name), fisher_scales);
+    std::string before;  // the tensor before, whose inputs may still be hashed
+    for (const SafetensorsWriter::Entry* entry : in_reading_order(files.entries[f], layout)) {
+      TensorTask task = make_task(plan, layout.info(entry->name), fisher_scales);
       task.out = {.dtype = plan.out_dtype,
-                  .label = "tensor '" + entry.name + "'",
-                  .put = [&writer, &entry](std::uint64_t offset, std::span<const std::byte> bytes) {
-                    writer.write_bytes(entry.name, offset, bytes);
+                  .label = "tensor '" + entry->name + "'",
+                  .put = [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+                    writer.write_bytes(entry->name, offset, bytes);
                   }};
+      task.beside = hashes.beside(entry->name, writer);
       plan.recipe.method->function(task);
-      drop_inputs(plan, entry.name);
-      done += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
-      progress.update(done);
+      if (!before.empty()) {
+        drop_inputs(plan, before);
+      }
+      before = entry->name;
+      done += static_cast<std::uint64_t>(task.num_elements) * element;
+      progress.update(static_cast<std::int64_t>(done));
     }
+    std::string hash = writer.hash();
     writer.finish();
+    records.push_back({files.names[f], fs::file_size(dir / files.names[f]), std::move(hash)});
   }
+  hashes.finish();
   if (!files.index_json.empty()) {
     write_file_atomically(dir / "model.safetensors.index.json", files.index_json);
   }
@@ -336,6 +368,7 @@ void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
                         model_config_json(plan.config, dtype_name(plan.out_dtype)));
   copy_companions(plan.companions_from, dir);
   progress.finish();
+  return records;
 }
 
 Manifest merge_manifest(const MergePlan& plan) {
