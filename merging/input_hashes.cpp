@@ -24,10 +24,9 @@ struct InputHashes::Stream {
 
   const SafetensorsFile& file;
   FileHasher hasher;
-  std::uint64_t in_order;           // all tensors before it were or are being read
-  const TensorInfo* now = nullptr;  // the tensor in work, where it stands in order
-  std::mutex mutex;                 // of what follows
-  std::uint64_t hashed = 0;         // bytes
+  std::uint64_t in_order;    // all tensors before it were or are being read
+  std::mutex mutex;          // of what follows
+  std::uint64_t hashed = 0;  // bytes
 };
 
 InputHashes::InputHashes(const MergePlan& plan) {
@@ -57,35 +56,32 @@ void InputHashes::add(const CheckpointReader& model) {
 }
 
 BesideWork InputHashes::beside(const std::string& tensor, SafetensorsWriter& out) {
+  std::vector<const TensorInfo*> infos;  // of each stream; null where it stands out of order
   for (const auto& stream : streams_) {
-    stream->now = nullptr;
+    infos.push_back(nullptr);
     if (stream->file.contains(tensor)) {
       const TensorInfo& info = stream->file.info(tensor);
       if (info.begin <= stream->in_order) {
-        stream->now = &info;
+        infos.back() = &info;
         stream->in_order = std::max(stream->in_order, info.end);
       }
     }
   }
-  const auto num_streams = static_cast<std::int64_t>(streams_.size());
-  const auto run = [this, num_streams, &out](std::int64_t job, std::int64_t end) {
-    std::mutex& mutex =
-        job < num_streams ? streams_[static_cast<std::size_t>(job)]->mutex : out_mutex_;
-    const std::unique_lock lock(mutex, std::try_to_lock);
+  const auto run = [this, infos, &out](std::int64_t job, std::int64_t end) {
+    const auto number = static_cast<std::size_t>(job);
+    const bool is_output = number == infos.size();
+    const std::unique_lock lock(is_output ? out_mutex_ : streams_[number]->mutex, std::try_to_lock);
     if (!lock) {
       return;  // the one who has it, or the next one, comes this far
     }
-    if (job == num_streams) {
+    if (is_output) {
       out.hash_complete_part(kOutputBytes);
-      return;
-    }
-    Stream& stream = *streams_[static_cast<std::size_t>(job)];
-    if (stream.now != nullptr) {
-      stream.hash_to(stream.now->begin +
-                     static_cast<std::uint64_t>(end) * c10::elementSize(stream.now->dtype));
+    } else if (infos[number] != nullptr) {
+      streams_[number]->hash_to(infos[number]->begin + static_cast<std::uint64_t>(end) *
+                                                           c10::elementSize(infos[number]->dtype));
     }
   };
-  return {.num_jobs = num_streams + 1, .run = run};
+  return {.num_jobs = static_cast<std::int64_t>(streams_.size()) + 1, .run = run};
 }
 
 void InputHashes::finish() {

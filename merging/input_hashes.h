@@ -24,7 +24,8 @@ class InputHashes {
   explicit InputHashes(const MergePlan& plan);
   ~InputHashes();
   /// What to do beside the tiles of this tensor: a job for each input, and one that hashes what is
-  /// complete of the output. Valid until the next call.
+  /// complete of the output. To be called in the order of work; the work of several tensors may
+  /// then be done at the same time.
   [[nodiscard]] BesideWork beside(const std::string& tensor, SafetensorsWriter& out);
   /// Reads what is left of the inputs; from now on path_identity() knows them.
   void finish();

@@ -18,6 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFisherFile = "fisher.safetensors";
+constexpr std::int64_t kSmallTensor = std::int64_t{2} << 20;     // elements
+constexpr std::int64_t kGroupElements = std::int64_t{32} << 20;  // of small tensors together
 
 /// The numbers that decide what a model computes must be the same, or the merge means nothing.
 void check_same_architecture(const ModelConfig& a, const ModelConfig& b, const std::string& a_name,
@@ -213,6 +215,24 @@ std::vector<const SafetensorsWriter::Entry*> in_reading_order(
   return out;
 }
 
+/// Where the tensors end that are merged at the same time from `first` on: a large one alone, on
+/// all threads; small ones together, each on one thread, because waking and joining threads for
+/// each takes as long as its arithmetic.
+std::size_t end_of_group(const std::vector<const SafetensorsWriter::Entry*>& entries,
+                         std::size_t first, const CheckpointReader& model) {
+  std::int64_t elements = 0;
+  std::size_t end = first;
+  while (end < entries.size()) {
+    const std::int64_t n = model.info(entries[end]->name).num_elements();
+    if (n > kSmallTensor || elements + n > kGroupElements) {
+      break;
+    }
+    elements += n;
+    ++end;
+  }
+  return std::max(end, first + 1);
+}
+
 void drop_inputs(const MergePlan& plan, const std::string& tensor) {
   const auto drop = [&tensor](const SafetensorsFile& file) { file.drop(file.info(tensor)); };
   if (plan.base) {
@@ -333,28 +353,40 @@ std::vector<FileRecord> run_merge(const MergePlan& plan, const fs::path& dir, Pr
   }
   const WeightFiles files = plan_weight_files(plan.config, plan.out_dtype, plan.shard_bytes);
   const CheckpointReader& layout = plan.models.front();
-  const std::uint64_t element = c10::elementSize(plan.out_dtype);
   std::vector<FileRecord> records;
   InputHashes hashes(plan);
-  std::uint64_t done = 0;  // bytes, as plan.bytes_written
+  std::int64_t done = 0;  // bytes, as plan.bytes_written
   for (std::size_t f = 0; f < files.names.size(); ++f) {
     SafetensorsWriter writer(dir / files.names[f], files.entries[f], {{"format", "pt"}});
-    std::string before;  // the tensor before, whose inputs may still be hashed
-    for (const SafetensorsWriter::Entry* entry : in_reading_order(files.entries[f], layout)) {
-      TensorTask task = make_task(plan, layout.info(entry->name), fisher_scales);
-      task.out = {.dtype = plan.out_dtype,
-                  .label = "tensor '" + entry->name + "'",
-                  .put = [&](std::uint64_t offset, std::span<const std::byte> bytes) {
-                    writer.write_bytes(entry->name, offset, bytes);
-                  }};
-      task.beside = hashes.beside(entry->name, writer);
-      plan.recipe.method->function(task);
-      if (!before.empty()) {
-        drop_inputs(plan, before);
+    const auto entries = in_reading_order(files.entries[f], layout);
+    for (std::size_t first = 0; first < entries.size();) {
+      const std::size_t end = end_of_group(entries, first, layout);
+      std::vector<TensorTask> tasks;
+      for (std::size_t i = first; i < end; ++i) {
+        const SafetensorsWriter::Entry& entry = *entries[i];
+        TensorTask& task =
+            tasks.emplace_back(make_task(plan, layout.info(entry.name), fisher_scales));
+        task.out = {
+            .dtype = plan.out_dtype,
+            .label = "tensor '" + entry.name + "'",
+            .put = [&writer, &entry](std::uint64_t offset, std::span<const std::byte> bytes) {
+              writer.write_bytes(entry.name, offset, bytes);
+            }};
+        task.beside = hashes.beside(entry.name, writer);
+        done += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
       }
-      before = entry->name;
-      done += static_cast<std::uint64_t>(task.num_elements) * element;
-      progress.update(static_cast<std::int64_t>(done));
+      if (tasks.size() == 1) {
+        plan.recipe.method->function(tasks.front());  // on all threads
+      } else {
+        for_each_in_parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+          plan.recipe.method->function(tasks[static_cast<std::size_t>(i)]);
+        });
+      }
+      for (const TensorTask& task : tasks) {
+        drop_inputs(plan, task.name);
+      }
+      progress.update(done);
+      first = end;
     }
     std::string hash = writer.hash();
     writer.finish();
