@@ -93,28 +93,35 @@ class HashCache {
 
   /// Threads may hash at the same time.
   std::string hash(const fs::path& path) {
-    if (!is_open()) {
-      return hash_file(path);
-    }
-    const std::string key = fs::weakly_canonical(path).string();
     const FileStamp stamp = stamp_of(path);
-    {
-      const std::lock_guard lock(mutex_);
-      const auto it = entries_.find(key);
-      if (it != entries_.end() && it->second.first == stamp) {
-        return it->second.second;
-      }
+    if (const auto known = find(path, stamp)) {
+      return *known;
     }
-    const std::string hash = hash_file(path);
+    std::string hash = hash_file(path);
+    if (is_open()) {
+      remember(path, stamp, hash);
+    }
+    return hash;
+  }
+
+  std::optional<std::string> find(const fs::path& path, const FileStamp& stamp) {
+    const std::string key = fs::weakly_canonical(path).string();
+    const std::lock_guard lock(mutex_);
+    const auto it = entries_.find(key);
+    return it != entries_.end() && it->second.first == stamp ? std::optional(it->second.second)
+                                                             : std::nullopt;
+  }
+
+  void remember(const fs::path& path, const FileStamp& stamp, const std::string& hash) {
+    const std::string key = fs::weakly_canonical(path).string();
     const std::lock_guard lock(mutex_);
     entries_[key] = {stamp, hash};
-    if (key.find('\n') == std::string::npos) {
+    if (!file_.empty() && key.find('\n') == std::string::npos) {
       std::error_code ignored;  // a cache that cannot be written costs time, nothing else
       fs::create_directories(file_.parent_path(), ignored);
       std::ofstream out(file_, std::ios::app);
       out << concat(hash, " ", stamp.bytes, " ", stamp.modified_ns, " ", key, "\n") << std::flush;
     }
-    return hash;
   }
 
  private:
@@ -298,7 +305,7 @@ std::string stage_identity(const Manifest& manifest) {
   return hash.digest();
 }
 
-std::string path_identity(const fs::path& path) {
+void check_has_identity(const fs::path& path) {
   const fs::path clean = without_trailing_slash(path);
   GM_CHECK(!(clean.extension() == ".tmp" && fs::is_directory(clean)), kMismatch, "'",
            clean.string(), "' is an unfinished stage: run the stage that writes it again");
@@ -307,6 +314,11 @@ std::string path_identity(const fs::path& path) {
     fail(ErrorCode::kNotFound, "no '", clean.string(), "'",
          unfinished ? ": the stage that writes it is unfinished, run it again" : "");
   }
+}
+
+std::string path_identity(const fs::path& path) {
+  check_has_identity(path);
+  const fs::path clean = without_trailing_slash(path);
   if (!fs::is_directory(clean)) {
     return hash_cache().hash(clean);
   }
@@ -345,20 +357,56 @@ std::string hash_file(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   GM_CHECK(in.good(), kNotFound, "cannot open '", path.string(),
            "': no such file, or no permission");
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  GM_ASSERT(state != nullptr);
-  XXH3_128bits_reset(state.get());
-  std::vector<char> buffer(std::size_t{1} << 20);
+  StreamHash hash;
+  std::vector<char> buffer(std::size_t{1} << 18);  // half an L2 cache
   while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0) {
-    XXH3_128bits_update(state.get(), buffer.data(), static_cast<std::size_t>(in.gcount()));
+    hash.update(std::as_bytes(std::span(buffer).first(static_cast<std::size_t>(in.gcount()))));
   }
   GM_CHECK(!in.bad(), kIo, "reading '", path.string(), "' failed");
-  return hexadecimal(XXH3_128bits_digest(state.get()));
+  return hash.digest();
 }
 
 std::string hash_bytes(const void* data, std::size_t size) {
   return hexadecimal(XXH3_128bits(data, size));
+}
+
+struct StreamHash::State {
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> xxh{XXH3_createState(), &XXH3_freeState};
+};
+
+StreamHash::StreamHash() : state_(std::make_unique<State>()) {
+  GM_ASSERT(state_->xxh != nullptr);
+  XXH3_128bits_reset(state_->xxh.get());
+}
+StreamHash::~StreamHash() = default;
+StreamHash::StreamHash(StreamHash&&) noexcept = default;
+StreamHash& StreamHash::operator=(StreamHash&&) noexcept = default;
+
+void StreamHash::update(std::span<const std::byte> bytes) {
+  XXH3_128bits_update(state_->xxh.get(), bytes.data(), bytes.size());
+}
+
+std::string StreamHash::digest() const {
+  return hexadecimal(XXH3_128bits_digest(state_->xxh.get()));
+}
+
+FileHasher::FileHasher(fs::path path) : path_(std::move(path)) {
+  const FileStamp stamp = stamp_of(path_);
+  bytes_ = stamp.bytes;
+  modified_ns_ = stamp.modified_ns;
+  is_wanted_ = !hash_cache().find(path_, stamp);
+}
+
+void FileHasher::update(std::span<const std::byte> bytes) {
+  hash_.update(bytes);
+  hashed_ += bytes.size();
+}
+
+void FileHasher::finish() {
+  const FileStamp stamp{.bytes = bytes_, .modified_ns = modified_ns_};
+  if (hashed_ == bytes_ && stamp_of(path_) == stamp) {
+    hash_cache().remember(path_, stamp, hash_.digest());
+  }
 }
 
 StageOutput::StageOutput(fs::path name, bool keep_partial)

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,8 @@ struct Manifest {
 /// directory's contents (hashes are cached by path, size and modification time in the user's cache
 /// folder, see set_hash_cache). Errors: kNotFound; kMismatch when `path` is an unfinished NAME.tmp.
 [[nodiscard]] std::string path_identity(const std::filesystem::path& path);
+/// The errors of path_identity(), without reading what must be hashed.
+void check_has_identity(const std::filesystem::path& path);
 
 /// Where hashes of outside files are cached; empty (the default) caches nothing. launch sets it.
 void set_hash_cache(const std::filesystem::path& file);
@@ -64,6 +68,43 @@ void verify_directory(const std::filesystem::path& dir);
 
 [[nodiscard]] std::string hash_file(const std::filesystem::path& path);
 [[nodiscard]] std::string hash_bytes(const void* data, std::size_t size);
+
+/// The same hash of bytes that come in pieces.
+class StreamHash {
+ public:
+  StreamHash();
+  ~StreamHash();
+  StreamHash(StreamHash&&) noexcept;
+  StreamHash& operator=(StreamHash&&) noexcept;
+  void update(std::span<const std::byte> bytes);
+  [[nodiscard]] std::string digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Hashes an outside file while somebody reads it anyway, so that path_identity() need not read it
+/// again.
+class FileHasher {
+ public:
+  /// Takes down the file's size and time. Errors: kIo.
+  explicit FileHasher(std::filesystem::path path);
+  /// False where the hash is known already.
+  [[nodiscard]] bool is_wanted() const { return is_wanted_; }
+  /// The file's next bytes.
+  void update(std::span<const std::byte> bytes);
+  /// Remembers the hash, if that was the whole file and it has not changed meanwhile.
+  void finish();
+
+ private:
+  std::filesystem::path path_;
+  std::uint64_t bytes_ = 0;  // of the file
+  std::int64_t modified_ns_ = 0;
+  std::uint64_t hashed_ = 0;
+  bool is_wanted_ = true;
+  StreamHash hash_;
+};
 
 /// The output directory of a stage.
 class StageOutput {

@@ -18,6 +18,7 @@
 
 #include "core/config.h"
 #include "core/error.h"
+#include "core/manifest.h"
 
 namespace growmerge {
 namespace {
@@ -321,6 +322,8 @@ std::span<const std::byte> SafetensorsFile::bytes(const TensorInfo& info) const 
   return {impl_->data + info.begin, info.num_bytes()};
 }
 
+std::span<const std::byte> SafetensorsFile::all_bytes() const { return {impl_->data, impl_->size}; }
+
 at::Tensor SafetensorsFile::load(const std::string& name) const {
   const TensorInfo& wanted = info(name);
   at::Tensor out = at::empty(wanted.shape, at::TensorOptions().dtype(wanted.dtype));
@@ -385,6 +388,29 @@ struct SafetensorsWriter::Impl {
     }
   }
 
+  void check_complete() const {
+    for (const Slot& slot : slots) {
+      GM_CHECK(slot.written == slot.bytes, kInternal, "writing '", path.string(), "': tensor '",
+               slot.entry.name, "' has ", slot.written.load(), " of ", slot.bytes, " bytes");
+    }
+  }
+  void hash_to(std::uint64_t end) {
+    std::vector<std::byte> buffer(std::min<std::uint64_t>(end - std::min(end, hashed), kHashBytes));
+    while (hashed < end) {
+      const std::size_t wanted = std::min<std::uint64_t>(end - hashed, buffer.size());
+      const ssize_t done = ::pread(file.fd, buffer.data(), wanted, static_cast<off_t>(hashed));
+      if (done < 0 && errno == EINTR) {
+        continue;
+      }
+      if (done <= 0) {
+        io_error(path, "reading back", done < 0 ? errno : EIO);
+      }
+      hash.update(std::span(buffer).first(static_cast<std::size_t>(done)));
+      hashed += static_cast<std::uint64_t>(done);
+    }
+  }
+
+  static constexpr std::uint64_t kHashBytes = std::uint64_t{1} << 18;  // half an L2 cache
   std::atomic<std::uint64_t> handed_over{0};
   std::filesystem::path path;
   std::filesystem::path partial;  // what is written until finish() renames it
@@ -392,6 +418,10 @@ struct SafetensorsWriter::Impl {
   std::deque<Slot> slots;
   std::unordered_map<std::string, Slot*> index;
   bool finished = false;
+  std::uint64_t size = 0;  // of the whole file
+  StreamHash hash;
+  std::uint64_t hashed = 0;    // bytes
+  std::size_t first_open = 0;  // slots before it are complete
 };
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
@@ -438,8 +468,8 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   }
   // Space is claimed now, so that a full disk shows before hours of work. Where the file system
   // cannot do that, writing tells later.
-  const auto total = static_cast<off_t>(position + prefix.size());
-  if (::fallocate(impl_->file.fd, 0, 0, total) != 0 &&
+  impl_->size = position + prefix.size();
+  if (::fallocate(impl_->file.fd, 0, 0, static_cast<off_t>(impl_->size)) != 0 &&
       (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     io_error(path, "writing", errno);
   }
@@ -466,12 +496,27 @@ void SafetensorsWriter::write_bytes(const std::string& name, std::uint64_t offse
   slot.written += bytes.size();
 }
 
-void SafetensorsWriter::finish() {
-  for (const Impl::Slot& slot : impl_->slots) {
-    GM_CHECK(slot.written == slot.bytes, kInternal, "writing '", impl_->path.string(),
-             "': tensor '", slot.entry.name, "' has ", slot.written.load(), " of ", slot.bytes,
-             " bytes");
+void SafetensorsWriter::hash_complete_part(std::uint64_t max_bytes) {
+  std::size_t& open = impl_->first_open;
+  while (open < impl_->slots.size() && impl_->slots[open].written == impl_->slots[open].bytes) {
+    ++open;
   }
+  const std::uint64_t complete =
+      open < impl_->slots.size() ? impl_->slots[open].begin : impl_->size;
+  impl_->hash_to(std::min(complete, impl_->hashed + max_bytes));
+}
+
+std::string SafetensorsWriter::hash() {
+  GM_ASSERT(!impl_->finished);
+  impl_->check_complete();
+  // The kernel writes while the rest is hashed; errors show in finish().
+  (void)::sync_file_range(impl_->file.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  impl_->hash_to(impl_->size);
+  return impl_->hash.digest();
+}
+
+void SafetensorsWriter::finish() {
+  impl_->check_complete();
   if (::fsync(impl_->file.fd) != 0) {
     io_error(impl_->path, "syncing", errno);
   }

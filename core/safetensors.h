@@ -49,6 +49,8 @@ class SafetensorsFile {
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const;
   /// The mapped bytes; valid while this object lives.
   [[nodiscard]] std::span<const std::byte> bytes(const TensorInfo& info) const;
+  /// The whole file, header included.
+  [[nodiscard]] std::span<const std::byte> all_bytes() const;
   /// A tensor that owns a copy.
   [[nodiscard]] at::Tensor load(const std::string& name) const;
   /// Tells the kernel that this tensor's pages are not needed any more.
@@ -79,6 +81,12 @@ class SafetensorsWriter {
   void write(const std::string& name, const at::Tensor& tensor);
   /// Raw bytes at an offset inside the tensor. Thread-safe for distinct ranges.
   void write_bytes(const std::string& name, std::uint64_t offset, std::span<const std::byte> bytes);
+  /// Goes on with the hash of the file, by at most `max_bytes`, as far as its tensors are complete
+  /// from the front, while they are still in the caches. One thread at a time; others may write.
+  void hash_complete_part(std::uint64_t max_bytes);
+  /// XXH3-128 of the file, as hash_file() gives it; call it before finish(). Reads back what
+  /// hash_complete_part() has left. Errors: as finish().
+  [[nodiscard]] std::string hash();
   /// Errors: kInternal when bytes are missing, kIo.
   void finish();
 

@@ -65,7 +65,7 @@ bool is_blank(std::string_view line) {
 }
 
 std::string position(const fs::path& file, std::uint64_t line) {
-  return line == 0 ? file.string() : concat(file.string(), ":", line);
+  return line == 0 ? file.string() : file.string() + ":" + std::to_string(line);
 }
 
 /// What JSON calls the value, for error messages.

@@ -26,7 +26,8 @@ constexpr std::size_t kChunkBytes = 1 << 18;
 
 struct RawChunk {
   const TextInput* input = nullptr;
-  std::vector<std::pair<fs::path, RawDocument>> documents;
+  const std::vector<fs::path>* files = nullptr;  // of the documents
+  std::vector<RawDocument> documents;
 };
 
 /// The encoded documents of one chunk.
@@ -51,8 +52,8 @@ struct ChunkCounts {
 Chunk encode_chunk(const RawChunk& raw, const DocumentEncoder& encoder,
                    const TokenShardInfo& info) {
   Chunk chunk;
-  for (const auto& [file, document] : raw.documents) {
-    const Document parsed = parse_document(document, *raw.input, file);
+  for (const RawDocument& document : raw.documents) {
+    const Document parsed = parse_document(document, *raw.input, (*raw.files)[document.file]);
     if (parsed.text.empty()) {
       ++chunk.empty_documents;
       continue;
@@ -85,11 +86,12 @@ class ChunkReader {
     for (; at_ < readers_.size(); ++at_) {
       chunk.input = inputs_[at_];
       RawReader& reader = *readers_[at_];
+      chunk.files = &reader.files();
       std::size_t bytes = 0;
       while (bytes < kChunkBytes && reader.next(document_)) {
         bytes += document_.bytes.size() + 1;
         if (wanted) {
-          chunk.documents.emplace_back(reader.files()[document_.file], std::move(document_));
+          chunk.documents.push_back(std::move(document_));
           document_ = {};
         }
       }

@@ -47,6 +47,9 @@ struct StagePlan {
   bool resumable = false;        // NAME.tmp is kept and continued
   bool saves_on_signal = false;  // SIGUSR1 makes it write a checkpoint and end
   int max_ranks = 0;             // 0: any number
+  /// work() reads all inputs anyway and leaves path_identity() with their hashes, so that
+  /// identities are asked for when it is done (one rank; not resumable).
+  bool hashes_while_working = false;
 };
 
 /// A stage while it runs.
@@ -56,6 +59,7 @@ struct StageRun {
   /// Collects flops, tokens and notes; only rank 0's counts.
   Manifest manifest;
   bool show_progress = false;
+  std::vector<FileRecord> files = {};  // written files whose hashes are known already
 };
 
 struct StageFunctions {

@@ -89,6 +89,10 @@ Manifest manifest_of(const StagePlan& plan, const std::vector<std::string>& iden
   return out;
 }
 
+std::string input_context(const StagePlan& plan, const StageInput& input) {
+  return "input '" + input.role + "' of stage '" + plan.stage + "'";
+}
+
 /// What rank 0 found out reaches all ranks, so that they cannot come to different ends: whether
 /// there is nothing to do, and the inputs' identities (which cost reading them).
 void share_from_root(const StagePlan& plan, bool& up_to_date, Manifest& manifest,
@@ -165,8 +169,8 @@ Manifest planned_manifest(const StagePlan& plan) {
       [&](std::int64_t begin, std::int64_t end) {
         for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
           const StageInput& input = plan.inputs[i];
-          identities[i] = with_context("input '" + input.role + "' of stage '" + plan.stage + "'",
-                                       [&] { return identity_of(input); });
+          identities[i] =
+              with_context(input_context(plan, input), [&] { return identity_of(input); });
         }
       });
   return manifest_of(plan, identities);
@@ -272,6 +276,14 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
     if (!comm.is_root()) {
       return;
     }
+    if (plan.hashes_while_working && !fs::exists(out)) {
+      for (const StageInput& input : plan.inputs) {
+        with_context(input_context(plan, input), [&] { check_has_identity(input.path); });
+      }
+      manifest = manifest_of(plan, std::vector<std::string>(plan.inputs.size()));
+      manifest.identity.clear();
+      return;
+    }
     manifest = planned_manifest(plan);
     if (const auto finished = read_manifest(out)) {
       const std::string change = describe_change(*finished, manifest);
@@ -291,7 +303,7 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
       output.emplace(out, plan.resumable);
       // What was begun here first, for unfinished_identity(); a stage may go on with settings that
       // do not matter to it changed.
-      if (!unfinished_identity(out)) {
+      if (!manifest.identity.empty() && !unfinished_identity(out)) {
         write_file_atomically(output->dir() / kBegunName, manifest.identity);
       }
       write_file_atomically(output->dir() / "config.yaml", plan.config);
@@ -304,6 +316,12 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
   comm.barrier();
   run_agreed(comm, [&] {
     if (comm.is_root()) {
+      if (manifest.identity.empty()) {
+        run.manifest.inputs = planned_manifest(plan).inputs;
+      }
+      for (FileRecord& file : run.files) {
+        output->record_file(std::move(file));
+      }
       fs::remove(output->dir() / kBegunName);
       output->finish(run.manifest);
     }

@@ -40,7 +40,7 @@ GM_SIMD bool any_negative(const float* x, std::int64_t count) {
 }  // namespace
 
 void fisher_merge(const TensorTask& task) {
-  for_each_tile(task.num_elements, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
+  for_each_output_tile(task, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
     float* sum = tile_scratch(4);
     float* divisor = sum + kTileElements;
     float* theta = divisor + kTileElements;
@@ -56,7 +56,7 @@ void fisher_merge(const TensorTask& task) {
     }
     GM_CHECK(divide_each(divisor, count, sum), kInvalidArgument, "merging tensor '", task.name,
              "': the weights times Fisher sum to 0: change a weight");
-    task.out.write(offset, count, sum);
+    return sum;
   });
 }
 

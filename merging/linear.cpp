@@ -51,18 +51,22 @@ void linear_merge(const TensorTask& task) {
   const float divisor = task.normalize ? weight_sum(task) : 1.0F;
   GM_CHECK(divisor != 0.0F, kInvalidArgument, "merging tensor '", task.name,
            "': the weights sum to 0 and normalize is on: change a weight or set normalize: false");
-  for_each_tile(task.num_elements, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
-    float* sum = tile_scratch(2);
-    float* x = sum + kTileElements;
-    std::fill_n(sum, count, 0.0F);
-    for (const TensorTask::Input& input : task.inputs) {
-      input.weights.load(offset, count, x);
-      add_scaled(x, static_cast<float>(input.weight), count, sum);
+  for_each_output_tile(task, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
+    float* result = tile_scratch(1);
+    alignas(64) float x[kBlockElements];
+    for (std::int64_t begin = 0; begin < count; begin += kBlockElements) {
+      const std::int64_t size = std::min(kBlockElements, count - begin);
+      float* sum = result + begin;
+      std::fill_n(sum, size, 0.0F);
+      for (const TensorTask::Input& input : task.inputs) {
+        input.weights.load(offset + begin, size, x);
+        add_scaled(x, static_cast<float>(input.weight), size, sum);
+      }
+      if (task.normalize) {
+        divide(divisor, size, sum);
+      }
     }
-    if (task.normalize) {
-      divide(divisor, count, sum);
-    }
-    task.out.write(offset, count, sum);
+    return result;
   });
 }
 
@@ -71,7 +75,7 @@ void task_arithmetic_merge(const TensorTask& task) {
   if (!task.normalize || std::abs(divisor) < 1e-8F) {
     divisor = 1.0F;
   }
-  for_each_tile(task.num_elements, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
+  for_each_output_tile(task, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
     float* sum = tile_scratch(3);
     float* base = sum + kTileElements;
     float* x = base + kTileElements;
@@ -85,7 +89,7 @@ void task_arithmetic_merge(const TensorTask& task) {
       divide(divisor, count, sum);
     }
     add_base(base, static_cast<float>(task.lambda), count, sum);
-    task.out.write(offset, count, sum);
+    return sum;
   });
 }
 

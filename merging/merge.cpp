@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/model_config_keys.h"
+#include "merging/input_hashes.h"
 #include "merging/ledger.h"
 
 namespace growmerge::merging {
@@ -17,6 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFisherFile = "fisher.safetensors";
+constexpr std::int64_t kSmallTensor = std::int64_t{2} << 20;     // elements
+constexpr std::int64_t kGroupElements = std::int64_t{32} << 20;  // of small tensors together
 
 /// The numbers that decide what a model computes must be the same, or the merge means nothing.
 void check_same_architecture(const ModelConfig& a, const ModelConfig& b, const std::string& a_name,
@@ -58,11 +61,14 @@ void check_lineage(MergePlan& plan) {
   if (!plan.base) {
     return;
   }
-  const std::string base = path_identity(plan.base->dir());
+  std::string base;
   for (const CheckpointReader& model : plan.models) {
     const auto manifest = read_manifest(model.dir());
     if (!manifest) {
       continue;  // an outside model: nothing says where it came from
+    }
+    if (base.empty()) {
+      base = path_identity(plan.base->dir());
     }
     const auto note = manifest->notes.find("continued_from");
     const bool from_note = note != manifest->notes.end() && note->second == base;
@@ -192,6 +198,41 @@ TensorTask make_task(const MergePlan& plan, const TensorInfo& info,
   return task;
 }
 
+/// The tensors of one output file in the order in which the first model's files hold them, so that
+/// inputs are read from front to back.
+std::vector<const SafetensorsWriter::Entry*> in_reading_order(
+    const std::vector<SafetensorsWriter::Entry>& entries, const CheckpointReader& model) {
+  std::vector<const SafetensorsWriter::Entry*> out;
+  for (const SafetensorsWriter::Entry& entry : entries) {
+    out.push_back(&entry);
+  }
+  std::sort(out.begin(), out.end(), [&model](const auto* a, const auto* b) {
+    const auto place = [&model](const SafetensorsWriter::Entry& entry) {
+      return std::pair(model.file(entry.name).path(), model.info(entry.name).begin);
+    };
+    return place(*a) < place(*b);
+  });
+  return out;
+}
+
+/// Where the tensors end that are merged at the same time from `first` on: a large one alone, on
+/// all threads; small ones together, each on one thread, because waking and joining threads for
+/// each takes as long as its arithmetic.
+std::size_t end_of_group(const std::vector<const SafetensorsWriter::Entry*>& entries,
+                         std::size_t first, const CheckpointReader& model) {
+  std::int64_t elements = 0;
+  std::size_t end = first;
+  while (end < entries.size()) {
+    const std::int64_t n = model.info(entries[end]->name).num_elements();
+    if (n > kSmallTensor || elements + n > kGroupElements) {
+      break;
+    }
+    elements += n;
+    ++end;
+  }
+  return std::max(end, first + 1);
+}
+
 void drop_inputs(const MergePlan& plan, const std::string& tensor) {
   const auto drop = [&tensor](const SafetensorsFile& file) { file.drop(file.info(tensor)); };
   if (plan.base) {
@@ -302,7 +343,7 @@ MergePlan plan_merge(const fs::path& recipe, std::span<const std::string> overri
   return plan_merge(load_recipe(recipe, overrides));
 }
 
-void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
+std::vector<FileRecord> run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
   for (const std::string& warning : plan.warnings) {
     log_warning(warning);
   }
@@ -312,23 +353,46 @@ void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
   }
   const WeightFiles files = plan_weight_files(plan.config, plan.out_dtype, plan.shard_bytes);
   const CheckpointReader& layout = plan.models.front();
+  std::vector<FileRecord> records;
+  InputHashes hashes(plan);
   std::int64_t done = 0;  // bytes, as plan.bytes_written
   for (std::size_t f = 0; f < files.names.size(); ++f) {
     SafetensorsWriter writer(dir / files.names[f], files.entries[f], {{"format", "pt"}});
-    for (const SafetensorsWriter::Entry& entry : files.entries[f]) {
-      TensorTask task = make_task(plan, layout.info(entry.name), fisher_scales);
-      task.out = {.dtype = plan.out_dtype,
-                  .label = "tensor '" + entry.name + "'",
-                  .put = [&writer, &entry](std::uint64_t offset, std::span<const std::byte> bytes) {
-                    writer.write_bytes(entry.name, offset, bytes);
-                  }};
-      plan.recipe.method->function(task);
-      drop_inputs(plan, entry.name);
-      done += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
+    const auto entries = in_reading_order(files.entries[f], layout);
+    for (std::size_t first = 0; first < entries.size();) {
+      const std::size_t end = end_of_group(entries, first, layout);
+      std::vector<TensorTask> tasks;
+      for (std::size_t i = first; i < end; ++i) {
+        const SafetensorsWriter::Entry& entry = *entries[i];
+        TensorTask& task =
+            tasks.emplace_back(make_task(plan, layout.info(entry.name), fisher_scales));
+        task.out = {
+            .dtype = plan.out_dtype,
+            .label = "tensor '" + entry.name + "'",
+            .put = [&writer, &entry](std::uint64_t offset, std::span<const std::byte> bytes) {
+              writer.write_bytes(entry.name, offset, bytes);
+            }};
+        task.beside = hashes.beside(entry.name, writer);
+        done += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
+      }
+      if (tasks.size() == 1) {
+        plan.recipe.method->function(tasks.front());  // on all threads
+      } else {
+        for_each_in_parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+          plan.recipe.method->function(tasks[static_cast<std::size_t>(i)]);
+        });
+      }
+      for (const TensorTask& task : tasks) {
+        drop_inputs(plan, task.name);
+      }
       progress.update(done);
+      first = end;
     }
+    std::string hash = writer.hash();
     writer.finish();
+    records.push_back({files.names[f], fs::file_size(dir / files.names[f]), std::move(hash)});
   }
+  hashes.finish();
   if (!files.index_json.empty()) {
     write_file_atomically(dir / "model.safetensors.index.json", files.index_json);
   }
@@ -336,6 +400,7 @@ void run_merge(const MergePlan& plan, const fs::path& dir, Progress& progress) {
                         model_config_json(plan.config, dtype_name(plan.out_dtype)));
   copy_companions(plan.companions_from, dir);
   progress.finish();
+  return records;
 }
 
 Manifest merge_manifest(const MergePlan& plan) {

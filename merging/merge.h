@@ -46,10 +46,12 @@ struct MergePlan {
                                    std::span<const std::string> overrides);
 [[nodiscard]] MergePlan plan_merge(Recipe recipe);
 
-/// Writes weights, config.json and companions into `dir`, which exists. Errors: kCorrupt naming
-/// tensor and model where an input holds NaN or infinity; kInvalidArgument for weights that sum to
-/// 0; kIo.
-void run_merge(const MergePlan& plan, const std::filesystem::path& dir, Progress& progress);
+/// Writes weights, config.json and companions into `dir`, which exists. Returns the weight files
+/// with their hashes; path_identity() knows the hashes of the inputs' weight files afterwards.
+/// Errors: kCorrupt naming tensor and model where an input holds NaN or infinity; kInvalidArgument
+/// for weights that sum to 0; kIo.
+std::vector<FileRecord> run_merge(const MergePlan& plan, const std::filesystem::path& dir,
+                                  Progress& progress);
 
 /// What the manifest of the result says: stage, recipe, inputs with identities, notes, and FLOPs
 /// and tokens of all that was spent on the inputs (merging/ledger.h).

@@ -15,6 +15,14 @@
 
 namespace growmerge::merging {
 
+/// Jobs that the threads do between the tiles, in any order and at the same time: for every window
+/// of tiles, run(job, end) for each job, while the inputs' elements before `end` are in the caches
+/// or about to be read. No promise that every job sees every window.
+struct BesideWork {
+  std::int64_t num_jobs = 0;
+  std::function<void(std::int64_t job, std::int64_t end)> run;
+};
+
 /// One output tensor to be made.
 struct TensorTask {
   struct Input {
@@ -34,7 +42,14 @@ struct TensorTask {
   double lambda = 1.0;
   std::uint64_t seed = 0;  // of random methods
   TileSink out;
+  BesideWork beside;
 };
+
+/// The pass that makes the result: fn(tile index, first element, count) returns the tile's values,
+/// which are written. On all threads, together with task.beside.
+void for_each_output_tile(const TensorTask& task,
+                          const std::function<const float*(std::int64_t tile, std::int64_t offset,
+                                                           std::int64_t count)>& fn);
 
 using MethodFunction = void (*)(const TensorTask& task);
 

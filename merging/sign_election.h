@@ -10,8 +10,6 @@
 
 namespace growmerge::merging {
 
-inline constexpr std::int64_t kBlockElements = 1024;  // rows of all models stay in the L1 cache
-
 /// Where a method leaves model m's differences of a block: weighted, 0 where they do not survive,
 /// and added to `elected`. `x` are the model's values, and may be changed.
 struct Block {
@@ -38,7 +36,7 @@ void merge_by_elected_sign(const TensorTask& task, const MakeSparsifier& make_sp
   const std::size_t num_models = task.inputs.size();
   const std::size_t rows = 1 + ((num_models + 4) * kBlockElements + kTileElements - 1) /
                                    static_cast<std::size_t>(kTileElements);
-  for_each_tile(task.num_elements, [&](std::int64_t tile, std::int64_t offset, std::int64_t size) {
+  for_each_output_tile(task, [&](std::int64_t tile, std::int64_t offset, std::int64_t size) {
     float* result = tile_scratch(rows);
     float* base = result + kTileElements;
     float* x = base + kBlockElements;
@@ -68,7 +66,7 @@ void merge_by_elected_sign(const TensorTask& task, const MakeSparsifier& make_sp
       }
       finish_block(base, divisor, task.normalize, static_cast<float>(task.lambda), count, sum);
     }
-    task.out.write(offset, size, result);
+    return result;
   });
 }
 

@@ -4,6 +4,7 @@
 #include <c10/util/Half.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -90,22 +91,20 @@ void TileSource::load(std::int64_t offset, std::int64_t count, float* out) const
   }
 }
 
-void TileSink::write(std::int64_t offset, std::int64_t count, const float* values) const {
-  GM_ASSERT(count <= kTileElements);
+void TileSink::narrow(std::int64_t count, const float* values, std::byte* bytes) const {
   bool bad = any_non_finite(values, count);
-  alignas(64) std::byte buffer[kTileElements * sizeof(double)];
   switch (dtype) {
     case at::ScalarType::Float:
-      std::memcpy(buffer, values, static_cast<std::size_t>(count) * sizeof(float));
+      std::memcpy(bytes, values, static_cast<std::size_t>(count) * sizeof(float));
       break;
     case at::ScalarType::BFloat16: {
-      auto* out = reinterpret_cast<std::uint16_t*>(buffer);
+      auto* out = reinterpret_cast<std::uint16_t*>(bytes);
       narrow_bfloat16(values, count, out);
       bad = bad || any_exponent(out, count, 0x7f80U);
       break;
     }
     case at::ScalarType::Half: {
-      auto* out = reinterpret_cast<std::uint16_t*>(buffer);
+      auto* out = reinterpret_cast<std::uint16_t*>(bytes);
       for (std::int64_t i = 0; i < count; ++i) {
         out[i] = c10::Half(values[i]).x;
       }
@@ -113,25 +112,39 @@ void TileSink::write(std::int64_t offset, std::int64_t count, const float* value
       break;
     }
     case at::ScalarType::Double:
-      std::copy_n(values, count, reinterpret_cast<double*>(buffer));
+      std::copy_n(values, count, reinterpret_cast<double*>(bytes));
       break;
     default:
       fail(ErrorCode::kUnsupported, "cannot write ", c10::toString(dtype));
   }
   GM_CHECK(!bad, kCorrupt, "merging ", label, ": a result is not finite in ", c10::toString(dtype),
            ": weights or lambda are too large, or the output dtype too narrow");
+}
+
+void TileSink::write(std::int64_t offset, std::int64_t count, const float* values) const {
+  GM_ASSERT(count <= kTileElements);
+  alignas(64) std::byte buffer[kTileElements * sizeof(double)];
+  narrow(count, values, buffer);
   const std::uint64_t size = c10::elementSize(dtype);
   put(static_cast<std::uint64_t>(offset) * size, {buffer, static_cast<std::size_t>(count) * size});
+}
+
+void for_each_in_parallel(std::int64_t n, const std::function<void(std::int64_t)>& fn) {
+  std::atomic<std::int64_t> next{0};
+  at::parallel_for(0, std::min<std::int64_t>(n, at::get_num_threads()), 1,
+                   [&](std::int64_t, std::int64_t) {
+                     for (std::int64_t i = next++; i < n; i = next++) {
+                       fn(i);
+                     }
+                   });
 }
 
 void for_each_tile(
     std::int64_t n,
     const std::function<void(std::int64_t tile, std::int64_t offset, std::int64_t count)>& fn) {
-  at::parallel_for(0, num_tiles(n), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t offset = tile * kTileElements;
-      fn(tile, offset, std::min(kTileElements, n - offset));
-    }
+  for_each_in_parallel(num_tiles(n), [&](std::int64_t tile) {
+    const std::int64_t offset = tile * kTileElements;
+    fn(tile, offset, std::min(kTileElements, n - offset));
   });
 }
 

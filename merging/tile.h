@@ -11,7 +11,8 @@
 
 namespace growmerge::merging {
 
-inline constexpr std::int64_t kTileElements = 8192;  // 32 KiB: all tiles of a task fit in L2
+inline constexpr std::int64_t kTileElements = 8192;   // 32 KiB: all tiles of a task fit in L2
+inline constexpr std::int64_t kBlockElements = 1024;  // 4 KiB: rows of all models stay in L1
 
 [[nodiscard]] inline std::int64_t num_tiles(std::int64_t n) {
   return (n + kTileElements - 1) / kTileElements;
@@ -36,10 +37,15 @@ struct TileSink {
 
   /// Errors: kCorrupt where a value is not finite (or becomes so in a narrower dtype); kIo.
   void write(std::int64_t offset, std::int64_t count, const float* values) const;
+  /// The first half of write(): `count` values at `bytes`, in the file's dtype.
+  void narrow(std::int64_t count, const float* values, std::byte* bytes) const;
 };
 
-/// Calls fn(tile index, first element, count) for every tile of n elements, on all threads.
+/// Calls fn(i) for every i in [0, n), on all threads; the next free thread takes the next i.
 /// Exceptions reach the caller.
+void for_each_in_parallel(std::int64_t n, const std::function<void(std::int64_t)>& fn);
+
+/// Calls fn(tile index, first element, count) for every tile of n elements, likewise.
 void for_each_tile(
     std::int64_t n,
     const std::function<void(std::int64_t tile, std::int64_t offset, std::int64_t count)>& fn);

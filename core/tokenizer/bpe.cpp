@@ -43,13 +43,11 @@ Bpe::Bpe(const BpeSpec& spec, bool byte_level, bool whole_text)
              "' is not in the vocabulary");
     unk_id_ = *id;
   }
-  all_bytes_known_ = true;
   for (std::size_t b = 0; b < 256; ++b) {
     std::array<char, 8> name{};
     std::snprintf(name.data(), name.size(), "<0x%02X>", static_cast<unsigned>(b));
     byte_ids_[b] = token_to_id(alphabet_.character(static_cast<unsigned char>(b))).value_or(-1);
     fallback_ids_[b] = token_to_id(name.data()).value_or(-1);
-    all_bytes_known_ = all_bytes_known_ && byte_ids_[b] >= 0;
   }
   if (whole_text && !ignore_merges_) {
     find_separator();
@@ -122,10 +120,14 @@ void Bpe::encode_cached(std::string_view word, EncodeState& state,
   }
 }
 
-void Bpe::add_byte_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {
-  for (const char b : word) {
-    symbols.push_back(byte_ids_[static_cast<unsigned char>(b)]);
+bool Bpe::add_byte_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {
+  symbols.resize(word.size());
+  std::int32_t smallest = 0;
+  for (std::size_t i = 0; i < word.size(); ++i) {
+    symbols[i] = byte_ids_[static_cast<unsigned char>(word[i])];
+    smallest = std::min(smallest, symbols[i]);
   }
+  return smallest >= 0;
 }
 
 void Bpe::add_character_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {
@@ -166,8 +168,9 @@ void Bpe::add_character_symbols(std::string_view word, std::vector<std::int32_t>
 
 void Bpe::encode_new(std::string_view word, EncodeState& state,
                      std::vector<std::int32_t>& out) const {
+  const bool bytes_known = byte_level_ && add_byte_symbols(word, state.symbols);
   std::string spelled;
-  if (byte_level_ && (ignore_merges_ || !all_bytes_known_)) {
+  if (byte_level_ && (ignore_merges_ || !bytes_known)) {
     spelled = alphabet_.encode(word);
   }
   const std::string_view characters = spelled.empty() ? word : std::string_view(spelled);
@@ -177,10 +180,8 @@ void Bpe::encode_new(std::string_view word, EncodeState& state,
       return;
     }
   }
-  state.symbols.clear();
-  if (byte_level_ && all_bytes_known_) {
-    add_byte_symbols(word, state.symbols);
-  } else {
+  if (!bytes_known) {
+    state.symbols.clear();
     add_character_symbols(characters, state.symbols);
   }
   if (state.symbols.size() <= kShortSymbols) {

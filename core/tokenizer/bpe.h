@@ -58,7 +58,9 @@ class Bpe {
   void encode_cached(std::string_view word, EncodeState& state,
                      std::vector<std::int32_t>& out) const;
   void encode_new(std::string_view word, EncodeState& state, std::vector<std::int32_t>& out) const;
-  void add_byte_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const;
+  /// The symbols of a word's bytes; false where one is not in the vocabulary.
+  [[nodiscard]] bool add_byte_symbols(std::string_view word,
+                                      std::vector<std::int32_t>& symbols) const;
   void add_character_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const;
   void merge_short(EncodeState& state, std::vector<std::int32_t>& out) const;
   void merge_long(EncodeState& state, std::vector<std::int32_t>& out) const;
@@ -71,7 +73,6 @@ class Bpe {
   bool byte_fallback_;
   bool fuse_unk_;
   bool ignore_merges_;
-  bool all_bytes_known_ = false;
   std::int32_t unk_id_ = -1;
   std::array<std::int32_t, 256> byte_ids_{};      // of GPT-2's alphabet, -1: none
   std::array<std::int32_t, 256> fallback_ids_{};  // of <0x00> to <0xFF>, -1: none

@@ -41,6 +41,7 @@ StagePlan plan(const YamlNode& node) {
   out.stage = "merge";
   out.config = node_to_yaml(node);
   out.max_ranks = 1;
+  out.hashes_while_working = true;
   out.seed = recipe.random_seed;
   if (!recipe.base.empty()) {
     out.inputs.push_back({"base", recipe.base.string()});
@@ -64,7 +65,7 @@ void work(const YamlNode& node, StageRun& run) {
   const merging::MergePlan plan = merging::plan_merge(merging::parse_recipe(node));
   Progress progress("merging", static_cast<std::int64_t>(plan.bytes_written), "bytes",
                     run.show_progress);
-  merging::run_merge(plan, run.dir, progress);
+  run.files = merging::run_merge(plan, run.dir, progress);
   progress.finish();
   const Manifest ledger = merging::merge_manifest(plan);
   run.manifest.flops_total = ledger.flops_total;

@@ -216,6 +216,41 @@ TEST(HashCache, IsUsedWhileSizeAndTimeAreTheSame) {
   set_hash_cache({});
 }
 
+TEST(StreamHash, PiecesGiveTheHashOfTheWhole) {
+  const std::string text(1000, 'x');
+  const auto bytes = std::as_bytes(std::span(text));
+  StreamHash hash;
+  hash.update(bytes.first(300));
+  hash.update(bytes.subspan(300));
+  EXPECT_EQ(hash.digest(), hash_bytes(text.data(), text.size()));
+}
+
+TEST(FileHasher, AnswersForAFileThatWasReadWholeAndHasNotChanged) {
+  const TemporaryDirectory dir;
+  const fs::path file = dir.path() / "f";
+  const std::string text = "one";
+  write_text(file, text);
+  const auto time = fs::last_write_time(file);
+  FileHasher part(file);
+  EXPECT_TRUE(part.is_wanted());
+  part.update(std::as_bytes(std::span(text)).first(2));
+  part.finish();
+  EXPECT_TRUE(FileHasher(file).is_wanted()) << "two of three bytes are no hash of the file";
+  FileHasher whole(file);
+  whole.update(std::as_bytes(std::span(text)));
+  whole.finish();
+  EXPECT_FALSE(FileHasher(file).is_wanted());
+  write_text(file, "two");
+  fs::last_write_time(file, time);
+  EXPECT_EQ(path_identity(file), hash_bytes("one", 3)) << "same size and time: not read again";
+  FileHasher late(file);
+  write_text(file, "three");
+  late.update(std::as_bytes(std::span(text)));
+  late.finish();
+  EXPECT_EQ(path_identity(file), hash_bytes("three", 5));
+  set_hash_cache({});
+}
+
 TEST(Files, AtomicWriteReplacesOrLeaves) {
   const TemporaryDirectory dir;
   const fs::path path = dir.path() / "f";

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "core/manifest.h"
 #include "core/random.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
@@ -167,6 +168,24 @@ TEST(SafetensorsWriter, PiecesInAnyOrderMakeTheFile) {
   const ParamMap loaded = load_safetensors(path);
   EXPECT_EQ(loaded.at("a")[3].item<float>(), 4.0F);
   EXPECT_EQ(loaded.at("b")[1].item<int>(), 6);
+}
+
+TEST(SafetensorsWriter, HashIsThatOfTheFileInWhateverOrderItIsWritten) {
+  const TemporaryDirectory dir;
+  const fs::path path = dir.path() / "x.safetensors";
+  const std::vector<SafetensorsWriter::Entry> entries = {
+      {"a", at::kFloat, {4}}, {"b", at::kFloat, {300000}}, {"c", at::kFloat, {2}}};
+  SafetensorsWriter writer(path, entries, {});
+  writer.hash_complete_part(1 << 20);  // the header alone
+  writer.write("c", at::rand({2}));
+  writer.write("a", at::rand({4}));
+  writer.hash_complete_part(1 << 20);
+  EXPECT_ERROR((void)writer.hash(), kInternal, "tensor 'b' has 0 of 1200000 bytes");
+  writer.write("b", at::rand({300000}));
+  writer.hash_complete_part(1000);
+  const std::string hash = writer.hash();
+  writer.finish();
+  EXPECT_EQ(hash, hash_file(path));
 }
 
 TEST(SafetensorsWriter, RefusesWrongTensorsAndLeavesNothing) {

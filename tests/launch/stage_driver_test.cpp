@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/manifest.h"
 #include "tests/launch/run_binary.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::launch {
@@ -160,6 +161,42 @@ TEST(RunStage, RankZeroLooksAtInputsAndAllDoAsItSays) {
   const TwoRanks second = run_on_two(dir.path(), {seen, "/nowhere/model"});
   EXPECT_EQ(second.codes, (std::array<int, 2>{0, 0}));
   EXPECT_EQ(second.worked, (std::array<bool, 2>{false, false})) << "up to date on both";
+}
+
+TEST(RunStage, IdentitiesTakenAfterTheWorkAreTheSame) {
+  TemporaryDirectory dir;
+  write_text(dir.path() / "m/model.txt", "one");
+  configure_log({.level = LogLevel::kError});
+  const auto comm = make_single_process_communicator();
+  Command command;
+  command.name = "merge";
+  StagePlan plan = plan_of((dir.path() / "m").string());
+  plan.hashes_while_working = true;
+  int works = 0;
+  command.stage.plan = [&](const YamlNode&) { return plan; };
+  command.stage.work = [&](const YamlNode&, StageRun& run) {
+    ++works;
+    write_text(run.dir / "out.txt", "two");
+    run.files.push_back({"out.txt", 3, "as recorded"});
+  };
+  CommandLine line;
+  line.out = (dir.path() / "out").string();
+  EXPECT_EQ(run_stage(command, line, {}, *comm), 0);
+  const auto finished = read_manifest(line.out);
+  ASSERT_TRUE(finished.has_value());
+  EXPECT_EQ(finished->identity, planned_manifest(plan).identity);
+  const auto out_file = std::find_if(finished->files.begin(), finished->files.end(),
+                                     [](const FileRecord& f) { return f.path == "out.txt"; });
+  ASSERT_NE(out_file, finished->files.end());
+  EXPECT_EQ(out_file->hash, "as recorded");
+  EXPECT_EQ(run_stage(command, line, {}, *comm), 0);
+  EXPECT_EQ(works, 1) << "up to date";
+  write_text(dir.path() / "m/model.txt", "another");
+  EXPECT_ERROR(run_stage(command, line, {}, *comm), kInvalidArgument, "has changed");
+  plan.inputs.front().path = (dir.path() / "none").string();
+  line.out = (dir.path() / "new").string();
+  EXPECT_ERROR(run_stage(command, line, {}, *comm), kNotFound, "none", "input 'model'");
+  EXPECT_FALSE(std::filesystem::exists(dir.path() / "new.tmp"));
 }
 
 TEST(Formats, NumbersReadWell) {

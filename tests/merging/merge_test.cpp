@@ -8,9 +8,11 @@
 #include <ATen/ops/max.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
@@ -78,6 +80,52 @@ TEST_F(MergeTest, LinearWritesAWholeModelDirectory) {
   }
   EXPECT_TRUE(fs::exists(path("out") / "tokenizer.json"));
   EXPECT_EQ(plan.bytes_written, static_cast<std::uint64_t>(out.params.num_elements()) * 4);
+}
+
+// Tensors of several windows, files in an order that is not the order of work, and one that holds
+// the same tensors in another order.
+TEST_F(MergeTest, HashesOfInputsAndOutputAreThoseOfTheFiles) {
+  ModelConfig config = small_config(true);
+  config.vocab_size = 90000;
+  config.num_layers = 12;
+  for (const std::uint64_t seed : {0, 1, 2}) {
+    save(names_[seed], init_model(config, seed), at::kBFloat16);
+  }
+  const ParamMap tensors = load_safetensors(path("c") / "model.safetensors");
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : tensors) {
+    names.push_back(name);
+  }
+  std::sort(names.rbegin(), names.rend());
+  ParamMap reversed;
+  for (const std::string& name : names) {
+    reversed.set(name, tensors.at(name));
+  }
+  save_safetensors(path("c") / "model.safetensors", reversed, {{"format", "pt"}});
+  for (const char* method : {"linear", "ties"}) {
+    SCOPED_TRACE(method);
+    set_hash_cache({});  // forgets
+    const std::string base = std::string(method) == "ties" ? "base_model: b\n" : "";
+    MergePlan plan = plan_merge(recipe(concat("merge_method: ", method, "\n", base,
+                                              "models:\n- model: a\n- model: b\n- model: c\n"
+                                              "parameters: {weight: 1}\n")),
+                                {});
+    plan.shard_bytes = 1'000'000;
+    fs::create_directories(path(method));
+    Progress progress("merge", 1, "bytes", false);
+    const std::vector<FileRecord> written = run_merge(plan, path(method), progress);
+    EXPECT_GT(written.size(), 1U);
+    for (const FileRecord& record : written) {
+      EXPECT_EQ(record.hash, hash_file(path(method) / record.path)) << record.path;
+      EXPECT_EQ(record.bytes, fs::file_size(path(method) / record.path)) << record.path;
+    }
+    for (const std::string& name : names_) {
+      const fs::path weights = path(name) / "model.safetensors";
+      EXPECT_FALSE(FileHasher(weights).is_wanted()) << name << " is not read again";
+      EXPECT_EQ(path_identity(weights), hash_file(weights)) << name;
+    }
+  }
+  set_hash_cache({});
 }
 
 TEST_F(MergeTest, OutputDtypeAndShards) {
