@@ -7,12 +7,13 @@
 #include <string>
 
 #include "core/communicator.h"
+#include "core/ops/cuda_ops.h"
 
 namespace growmerge {
 
 /// What libgrowmerge_cuda.so hands back. A version mismatch between program and library is refused.
 struct CudaBackend {
-  static constexpr int kVersion = 1;
+  static constexpr int kVersion = 2;
   int version = 0;
   int num_devices = 0;
   std::string description;  // device names, CUDA, NCCL and cuDNN versions
@@ -20,16 +21,12 @@ struct CudaBackend {
   /// only.
   std::unique_ptr<Communicator> (*make_nccl_communicator)(Communicator& bootstrap,
                                                           int device) = nullptr;
-  /// One fused AdamW step on CUDA float32 tensors (see core/adamw.h); bf16_copy may be null.
-  void (*adamw_step)(float* param, const float* grad, float* m, float* v, void* bf16_copy, long n,
-                     float lr, float beta1, float beta2, float eps, float weight_decay,
-                     float bias_correction1, float bias_correction2, float grad_scale,
-                     void* stream) = nullptr;
+  CudaOps ops;
 };
 
 /// Opens libgrowmerge_cuda.so beside the executable (or `path`) when a driver and a device are
 /// there; to be called before the first tensor. Returns nullptr, and says why at debug level, where
-/// there is none.
+/// there is none. What it opened is what cuda_ops() answers from then on.
 [[nodiscard]] const CudaBackend* open_cuda_backend(const std::string& path);
 
 }  // namespace growmerge

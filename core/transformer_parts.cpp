@@ -240,7 +240,7 @@ void attend(const ModelConfig& c, const LayerBuffers& b, const Segments& segment
             std::int64_t layer, KeyValueCache* cache) {
   const ops::AttentionShape shape{c.num_heads, c.num_kv_heads, c.head_dim};
   if (cache == nullptr) {
-    ops::attention_forward(shape, segments.starts, b.q, b.k, b.v, b.attention, b.lse,
+    ops::attention_forward(shape, {segments.starts}, b.q, b.k, b.v, b.attention, b.lse,
                            segments.prefixes);
     return;
   }

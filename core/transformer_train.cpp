@@ -185,7 +185,7 @@ void attention_backward(const ModelConfig& c, const LayerParams& p, const LayerP
   ops::linear_backward_input(b.dx, p.o, b.dattention);
   ops::linear_backward_weight(b.dx, a.attention, g.o);
   // A task has read its rows of q, k and v before it writes their gradients there.
-  ops::attention_backward(shape, starts, a.q, a.k, a.v, a.attention, a.lse, b.dattention, a.q, a.k,
+  ops::attention_backward(shape, {starts}, a.q, a.k, a.v, a.attention, a.lse, b.dattention, a.q, a.k,
                           a.v);
   ops::rope_(a.q, c.head_dim, rope, b.positions, true);
   ops::rope_(a.k, c.head_dim, rope, b.positions, true);

@@ -23,6 +23,7 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta) {
+  GM_ON_CUDA(x, linear_forward(x, weight, y, beta));
   const profile::Scope scope("linear_forward", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(x.numel()) * static_cast<double>(y.size(1)),
@@ -33,6 +34,7 @@ void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta) {
+  GM_ON_CUDA(dy, linear_backward_input(dy, weight, dx, beta));
   const profile::Scope scope("linear_backward_input", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
@@ -43,6 +45,7 @@ void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight,
                             double scale) {
+  GM_ON_CUDA(dy, linear_backward_weight(dy, x, dweight, scale));
   const profile::Scope scope("linear_backward_weight", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(x.size(1)),
