@@ -27,9 +27,11 @@ std::string default_path() {
 
 // The one that was opened: it stays open for the life of the process.
 const CudaBackend* opened = nullptr;
+std::string why_none = "nobody has looked for one";
 
 const CudaBackend* none(const std::string& why) {
   log_debug("no CUDA: " + why);
+  why_none = why;
   return nullptr;
 }
 
@@ -63,6 +65,10 @@ const CudaBackend* open_cuda_backend(const std::string& path) {
   opened = backend;
   return backend;
 }
+
+const CudaBackend* opened_cuda_backend() { return opened; }
+
+const std::string& why_no_cuda() { return why_none; }
 
 const CudaOps& cuda_ops() {
   GM_CHECK(opened != nullptr, kUnsupported,
