@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "distributed/cuda/graph.h"
 #ifdef GROWMERGE_HAVE_NCCL
 #include "distributed/cuda/nccl_communicator.h"
 #endif
@@ -32,10 +33,11 @@ CudaBackend describe() {
 #endif
   for (int i = 0; i < backend.num_devices; ++i) {
     cudaDeviceProp properties;
-    if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) {
-      backend.description += concat(", device ", i, ": ", properties.name);
-    }
+    const bool known = cudaGetDeviceProperties(&properties, i) == cudaSuccess;
+    backend.device_names.emplace_back(known ? properties.name : "unknown");
+    backend.description += concat(", device ", i, ": ", backend.device_names.back());
   }
+  backend.record_graph = record_graph;
   return backend;
 }
 
