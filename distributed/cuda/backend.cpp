@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/ops/cuda/table.h"
 #include "distributed/cuda/graph.h"
 #ifdef GROWMERGE_HAVE_NCCL
 #include "distributed/cuda/nccl_communicator.h"
@@ -38,6 +39,7 @@ CudaBackend describe() {
     backend.description += concat(", device ", i, ": ", backend.device_names.back());
   }
   backend.record_graph = record_graph;
+  backend.ops = ops::cuda::make_cuda_ops();
   return backend;
 }
 
