@@ -169,12 +169,12 @@ std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positi
   const std::int64_t buffers = transformer::buffer_bytes(config, shape);
   const std::int64_t q = config.num_heads * config.head_dim;
   if (device != at::kCPU) {
-    // Attention's backward: sums of dq in float32, keys' and values' gradients per query head, and
-    // the three gradients before they are copied to where they belong. Ids, positions, the order of
-    // tokens.
+    // Attention's backward: sums of dq in float32, of which flash attention keeps two or three,
+    // keys' and values' gradients per query head, and the three gradients before they are copied to
+    // where they belong. Ids, positions, the order of tokens.
     const std::int64_t kv = config.num_kv_heads * config.head_dim;
     const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
-    return buffers + num_positions * (4 * q + (3 * q + 2 * kv) * element + 64) + kCudaScratchBytes;
+    return buffers + num_positions * (12 * q + (3 * q + 2 * kv) * element + 64) + kCudaScratchBytes;
   }
   // A weight gradient's product exists once in bfloat16 before it is added in float32.
   const std::int64_t widest = std::max({config.vocab_size, config.intermediate_size, q});

@@ -47,6 +47,9 @@ struct StagePlan {
   bool resumable = false;        // NAME.tmp is kept and continued
   bool saves_on_signal = false;  // SIGUSR1 makes it write a checkpoint and end
   int max_ranks = 0;             // 0: any number
+  /// Keys of the config, outermost ones, that say where work is done and not what comes of it: no
+  /// part of the identity.
+  std::vector<std::string> place_keys{};
 };
 
 /// A stage while it runs.

@@ -264,7 +264,7 @@ std::string long_training(const std::string& run_dir) {
          "      model: " +
          run_dir +
          "/base\n      budget: {steps: 4000}\n"
-         "      batch_rows: 8\n      checkpoint_every: 20\n      log_every: 1\n"
+         "      device: cpu\n      batch_rows: 8\n      checkpoint_every: 20\n      log_every: 1\n"
          "      mixture: {row_tokens: 64, sources: [{path: " +
          run_dir + "/shards, language: base, weight: 1}]}\n";
 }
