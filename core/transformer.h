@@ -16,6 +16,10 @@
 // matrices with a float32 result. One such product a batch for each matrix, one a chunk of tokens
 // for the head. Determinism: the same inputs and number of threads give the same
 // bits.
+//
+// Devices: a pass computes where the parameters lie; batches come from host memory. On CUDA,
+// training and forward_loss alone; the head takes larger chunks there, and weight gradients are not
+// rounded to bfloat16.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,10 +37,6 @@
 #include "core/param_map.h"
 
 namespace growmerge {
-
-/// Where parameters lie, there a pass computes; batches come from host memory. On CUDA, training
-/// and forward_loss alone. The head takes larger chunks there, and weight gradients under bfloat16
-/// are not rounded before they are added.
 
 struct LossResult {
   double loss_sum = 0.0;  // sum of NLL over scored targets, nats

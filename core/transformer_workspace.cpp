@@ -99,10 +99,9 @@ DeviceBatch& Workspace::Impl::upload(const Batch& batch, at::Device device) {
     d.loss_sum = at::empty({batch.num_rows}, on_device.dtype(at::kDouble));
     d.num_targets = at::empty({batch.num_rows}, on_device.dtype(at::kLong));
   }
-  // Freed below and given out again only when the copy is done: the allocator of pinned memory sees
-  // to it.
-  const at::Tensor host =
-      at::empty(d.packed.sizes(), at::TensorOptions().dtype(at::kLong).pinned_memory(true));
+  // Given out again only when the copy is done: the allocator of pinned memory sees to it.
+  const at::Tensor host = at::empty(
+      d.packed.sizes(), at::TensorOptions().dtype(at::kLong).pinned_memory(device.is_cuda()));
   host.narrow(0, 0, n).copy_(batch.tokens);
   host.narrow(0, n, n).copy_(batch.targets);
   const at::Tensor ints = host.narrow(0, 2 * n, host.numel() - 2 * n).view(at::kInt);

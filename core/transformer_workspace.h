@@ -57,7 +57,7 @@ struct Workspace::Impl {
                                 std::int64_t head_rows);
   const ops::RopeTable& rope_table(std::int64_t num_positions, const ModelConfig& config,
                                    at::Device device);
-  /// The batch on a CUDA device. One copy from pinned memory is queued and nobody waits for it.
+  /// The batch on a device. To CUDA one copy from pinned memory is queued and nobody waits for it.
   /// Errors: kMismatch when segments do not tile the batch, or are longer than a row.
   DeviceBatch& upload(const Batch& batch, at::Device device);
 };
