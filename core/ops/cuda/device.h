@@ -123,7 +123,7 @@ inline unsigned threads_for(Index items, unsigned most = 256) {
 /// Blocks of a loop over `items` with a stride of the whole grid.
 inline dim3 grid_for(Index items, unsigned threads) {
   const Index blocks = (items + threads - 1) / threads;
-  return dim3(static_cast<unsigned>(blocks < 4096 ? blocks : 4096));
+  return dim3(static_cast<unsigned>(blocks < 1024 ? blocks : 1024));
 }
 
 inline dim3 grid_of_rows(Index rows) { return dim3(static_cast<unsigned>(rows)); }

@@ -1,10 +1,13 @@
-// What only a device can show: products by cuBLASLt, the operators' dispatch, and their capture
-// into a CUDA graph. The operators' parity with the CPU stands in *_parity.cpp.
+// What only the back end itself can show: products by cuBLASLt, the operators' dispatch, and their
+// capture into a CUDA graph. The operators' parity with the CPU stands in *_parity.cpp.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <dlfcn.h>
 
+#include <array>
+#include <cstring>
 #include <string>
 
 #include "core/backend.h"
@@ -88,6 +91,20 @@ TEST_F(CudaOpsTest, CudaTensorsReachTheirTwin) {
   add_rms_norm(there(x), at::Tensor(), there(gain), 1e-5, at::Tensor(), own_y, there(rstd));
   add_rms_norm(x, at::Tensor(), gain, 1e-5, at::Tensor(), y, rstd);
   expect_close(own_y.cpu(), y, 1e-5, "y");
+}
+
+/// Needs no device: the library opens and answers without one.
+TEST(CudaLibrary, FillsEveryEntryOfTheTable) {
+  void* handle = dlopen(GROWMERGE_CUDA_LIBRARY, RTLD_NOW | RTLD_GLOBAL);
+  ASSERT_NE(handle, nullptr) << dlerror();
+  const auto entry =
+      reinterpret_cast<const CudaBackend* (*)()>(dlsym(handle, "growmerge_cuda_backend"));
+  ASSERT_NE(entry, nullptr);
+  std::array<void*, sizeof(CudaOps) / sizeof(void*)> entries{};
+  std::memcpy(entries.data(), &entry()->ops, sizeof(CudaOps));
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    EXPECT_NE(entries[i], nullptr) << "entry " << i;
+  }
 }
 
 TEST_F(CudaOpsTest, ProductAndNormInAGraph) {

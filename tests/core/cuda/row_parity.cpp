@@ -62,14 +62,15 @@ TEST_F(CudaOpsTest, AddRmsNorm) {
 TEST_F(CudaOpsTest, RmsNormBackward) {
   for (const auto& [dtype, rtol] : kPrecisions) {
     for (const std::int64_t d : kWidths) {
-      constexpr std::int64_t kRows = 19;  // parts of unequal length
-      const std::string what = concat("rows of ", d, " in ", c10::toString(dtype));
-      const at::Tensor x = random({kRows, d}, dtype);
-      const at::Tensor dy = random({kRows, d}, dtype);
+      // Parts of unequal length; more parts than a block of the sum has warps.
+      const std::int64_t rows = d == 37 ? 323 : 19;
+      const std::string what = concat(rows, " rows of ", d, " in ", c10::toString(dtype));
+      const at::Tensor x = random({rows, d}, dtype);
+      const at::Tensor dy = random({rows, d}, dtype);
       const at::Tensor gain = random({d}, dtype);
       const at::Tensor rstd =
           (x.to(at::kDouble).pow(2).mean(1) + 1e-5).rsqrt().to(acc_dtype(dtype));
-      const at::Tensor dx = random({kRows, d}, dtype);
+      const at::Tensor dx = random({rows, d}, dtype);
       const at::Tensor dgain = random({d}, rstd.scalar_type());
       const auto got = outputs([&] {
         const at::Tensor out = there(dx);
@@ -145,6 +146,21 @@ TEST_F(CudaOpsTest, GatedMlp) {
   }
 }
 
+TEST_F(CudaOpsTest, GatedMlpOfMoreElementsThanThreads) {
+  const std::int64_t n = (1 << 18) + 300;
+  const at::Tensor gate = at::randn({n + 1}, at::kFloat);
+  const at::Tensor up = at::randn({n + 1}, at::kFloat);
+  const auto got = outputs([&] {
+    const at::Tensor out = there(at::zeros({n + 1}, at::kFloat));
+    twin().gated_forward(Activation::kSilu, there(gate).narrow(0, 1, n), there(up).narrow(0, 1, n),
+                         out.narrow(0, 1, n));
+    return std::vector{out};
+  });
+  const at::Tensor out = at::zeros({n + 1}, at::kFloat);
+  gated_forward(Activation::kSilu, gate.narrow(0, 1, n), up.narrow(0, 1, n), out.narrow(0, 1, n));
+  expect_close(got[0], out, 5e-6, "out");
+}
+
 /// Targets of which some are ignored.
 at::Tensor some_targets(std::int64_t n, std::int64_t vocab) {
   const at::Tensor targets = at::randint(vocab, {n}, at::kLong);
@@ -158,7 +174,7 @@ TEST_F(CudaOpsTest, SoftmaxInTiles) {
   constexpr std::int64_t kRows = 6;
   for (const auto& [dtype, rtol] : kPrecisions) {
     for (const auto& [vocab, columns] :
-         {std::pair{1003, 256}, {1024, 1024}, {37, 37}, {2500, 1200}}) {
+         {std::pair{1003, 256}, {1024, 1024}, {37, 37}, {9000, 9000}}) {
       const std::string what = concat(vocab, " by ", columns, " in ", c10::toString(dtype));
       const at::ScalarType acc = acc_dtype(dtype);
       const at::Tensor targets = some_targets(kRows, vocab);
@@ -240,7 +256,7 @@ TEST_F(CudaOpsTest, TargetsAndScaledRows) {
 TEST_F(CudaOpsTest, LogProbs) {
   constexpr std::int64_t kRows = 8;
   for (const auto& [dtype, rtol] : kPrecisions) {
-    for (const std::int64_t vocab : {11, 1024, 3001}) {
+    for (const std::int64_t vocab : {11, 1024, 3001, 9000}) {
       const std::string what = concat("rows of ", vocab, " in ", c10::toString(dtype));
       const at::Tensor logits = 3.0 * random({kRows, vocab}, dtype);
       const at::Tensor targets = some_targets(kRows, vocab);
