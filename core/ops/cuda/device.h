@@ -5,7 +5,7 @@
 #pragma once
 
 #ifdef GM_CUDA_EMULATION
-#include "tests/core/cuda/emulation.h"
+#include GM_CUDA_EMULATION
 #else
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
