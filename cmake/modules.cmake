@@ -25,8 +25,10 @@ endfunction()
 
 function(growmerge_module name)
   cmake_parse_arguments(arg "" "" "DEPENDS;EXTERNAL" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp" "${CMAKE_CURRENT_SOURCE_DIR}/*/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$|/cuda/")
+  # Names relative to the folder, so that the path of the checkout cannot match.
+  file(GLOB sources CONFIGURE_DEPENDS RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp"
+       "${CMAKE_CURRENT_SOURCE_DIR}/*/*.cpp")
+  list(FILTER sources EXCLUDE REGEX "^main\\.cpp$|(^|/)cuda/")
   add_library(growmerge_${name} STATIC ${sources})
   add_library(growmerge::${name} ALIAS growmerge_${name})
   growmerge_flags(growmerge_${name})

@@ -25,8 +25,13 @@ std::string default_path() {
   return {};
 }
 
+// The one that was opened: it stays open for the life of the process.
+const CudaBackend* opened = nullptr;
+std::string why_none = "nobody has looked for one";
+
 const CudaBackend* none(const std::string& why) {
   log_debug("no CUDA: " + why);
+  why_none = why;
   return nullptr;
 }
 
@@ -54,7 +59,22 @@ const CudaBackend* open_cuda_backend(const std::string& path) {
   GM_CHECK(backend->version == CudaBackend::kVersion, kMismatch, library, ": has version ",
            backend->version, ", this program needs ", CudaBackend::kVersion,
            "; build both from the same sources");
-  return backend->num_devices > 0 ? backend : none("the driver shows no device");
+  if (backend->num_devices <= 0) {
+    return none("the driver shows no device");
+  }
+  opened = backend;
+  return backend;
+}
+
+const CudaBackend* opened_cuda_backend() { return opened; }
+
+const std::string& why_no_cuda() { return why_none; }
+
+const CudaOps& cuda_ops() {
+  GM_CHECK(opened != nullptr, kUnsupported,
+           "operators on CUDA tensors: no CUDA back end is open; build where nvcc is found, keep ",
+           kLibrary, " beside the program, and run where there is an NVIDIA driver and device");
+  return opened->ops;
 }
 
 }  // namespace growmerge

@@ -27,20 +27,26 @@ const at::Tensor& head_of(const ModelConfig& config, const ParamMap& params) {
 at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
                          const at::Tensor& tokens, std::span<const std::int32_t> segment_starts,
                          Workspace* workspace, const ops::Prefixes* prefixes) {
+  transformer::require_cpu(params, "hidden_states");
   WorkspaceScope scope(workspace);
   const at::ScalarType dtype = transformer::compute_dtype(params);
-  const ModelParams p = transformer::model_params(config, params, dtype, "parameters");
+  const ModelParams p = transformer::model_params(config, params, dtype, at::kCPU, "parameters");
   transformer::check_ids(tokens, config.vocab_size, false, "tokens");
-  Buffers& b = scope->buffers(config, tokens.numel(), false, dtype, 0);
+  Buffers& b = scope->buffers(config, {.num_positions = tokens.numel(), .dtype = dtype}, 0);
   const std::int64_t longest =
       transformer::fill_positions(segment_starts, tokens.numel(), b.positions, prefixes);
-  transformer::forward(config, p, tokens, {.starts = segment_starts, .prefixes = prefixes},
-                       scope->rope_table(longest, config), b, nullptr);
+  transformer::forward(config, p,
+                       {.tokens = tokens,
+                        .positions = b.positions,
+                        .segments = {.starts = segment_starts},
+                        .prefixes = prefixes},
+                       scope->rope_table(longest, config, at::kCPU), b, nullptr);
   return workspace != nullptr ? b.norm.clone() : b.norm;
 }
 
 at::Tensor head_logits(const ModelConfig& config, const ParamMap& params,
                        const at::Tensor& hidden_MD) {
+  transformer::require_cpu(params, "head_logits");
   const at::ScalarType dtype = transformer::compute_dtype(params);
   const at::Tensor head = head_of(config, params);
   ModelParams p;
@@ -55,6 +61,7 @@ at::Tensor head_logits(const ModelConfig& config, const ParamMap& params,
 at::Tensor target_log_probs(const ModelConfig& config, const ParamMap& params,
                             const at::Tensor& hidden_MD, const at::Tensor& targets_M,
                             at::Tensor* is_greedy, Workspace* workspace) {
+  transformer::require_cpu(params, "target_log_probs");
   const std::int64_t rows = hidden_MD.size(0);
   GM_CHECK(targets_M.numel() == rows, kMismatch, "target_log_probs: ", rows, " hidden states but ",
            targets_M.numel(), " targets");
@@ -69,7 +76,7 @@ at::Tensor target_log_probs(const ModelConfig& config, const ParamMap& params,
     return out;
   }
   WorkspaceScope scope(workspace);
-  const Buffers& b = scope->buffers(config, 1, false, dtype, rows);
+  const Buffers& b = scope->buffers(config, {.num_positions = 1, .dtype = dtype}, rows);
   const std::int64_t chunk = b.logits.size(0);
   ModelParams p;
   p.head = head_of(config, params);
@@ -99,9 +106,10 @@ Decoder::Decoder(const ModelConfig& config, const ParamMap& params, std::int64_t
     : impl_(std::make_unique<Impl>()) {
   GM_CHECK(max_tokens > 0, kInvalidArgument, "decoder: max_tokens is ", max_tokens,
            ", must be positive");
+  transformer::require_cpu(params, "decoder");
   impl_->config = config;
   impl_->dtype = transformer::compute_dtype(params);
-  impl_->params = transformer::model_params(config, params, impl_->dtype, "parameters");
+  impl_->params = transformer::model_params(config, params, impl_->dtype, at::kCPU, "parameters");
   impl_->max_tokens = max_tokens;
   impl_->rope = ops::make_rope_table(config, max_tokens);
   for (std::int64_t l = 0; l < config.num_layers; ++l) {
@@ -123,11 +131,12 @@ at::Tensor Decoder::feed(std::span<const std::int32_t> tokens) {
   const at::Tensor ids = at::empty({n}, at::ScalarType::Long);
   std::copy(tokens.begin(), tokens.end(), ops::data<std::int64_t>(ids));
   transformer::check_ids(ids, d.config.vocab_size, false, "tokens");
-  Buffers& b = d.workspace.impl().buffers(d.config, n, false, d.dtype, 0);
+  Buffers& b = d.workspace.impl().buffers(d.config, {.num_positions = n, .dtype = d.dtype}, 0);
   for (std::int64_t i = 0; i < n; ++i) {
     ops::data<std::int32_t>(b.positions)[i] = static_cast<std::int32_t>(d.cache.length + i);
   }
-  transformer::forward(d.config, d.params, ids, {}, d.rope, b, &d.cache);
+  transformer::forward(d.config, d.params, {.tokens = ids, .positions = b.positions}, d.rope, b,
+                       &d.cache);
   const at::Tensor last = b.norm.narrow(0, n - 1, 1);
   const at::Tensor logits = at::empty({1, d.config.vocab_size}, d.dtype);
   transformer::chunk_logits(d.config, d.params, last, at::empty(last.sizes(), last.options()),
@@ -138,6 +147,9 @@ at::Tensor Decoder::feed(std::span<const std::int32_t> tokens) {
 void Decoder::reset() { impl_->cache.length = 0; }
 
 namespace {
+
+/// Workspaces of cuBLAS and the like.
+constexpr std::int64_t kCudaScratchBytes = 100'000'000;
 
 /// The RoPE table and what attention's threads need.
 std::int64_t shared_bytes(const ModelConfig& config, std::int64_t num_positions,
@@ -150,21 +162,31 @@ std::int64_t shared_bytes(const ModelConfig& config, std::int64_t num_positions,
 }  // namespace
 
 std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,
-                              at::ScalarType dtype) {
+                              at::ScalarType dtype, at::DeviceType device) {
   const transformer::BufferShape shape{
-      num_positions, transformer::automatic_chunk_rows(config, num_positions, dtype), true, dtype};
+      num_positions, transformer::automatic_chunk_rows(config, num_positions, dtype, device), true,
+      dtype, at::Device(device)};
+  const std::int64_t buffers = transformer::buffer_bytes(config, shape);
+  const std::int64_t q = config.num_heads * config.head_dim;
+  if (device != at::kCPU) {
+    // Attention's backward: sums of dq in float32, of which flash attention keeps two or three,
+    // keys' and values' gradients per query head, and the three gradients before they are copied to
+    // where they belong. Ids, positions, the order of tokens.
+    const std::int64_t kv = config.num_kv_heads * config.head_dim;
+    const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+    return buffers + num_positions * (12 * q + (3 * q + 2 * kv) * element + 64) + kCudaScratchBytes;
+  }
   // A weight gradient's product exists once in bfloat16 before it is added in float32.
-  const std::int64_t widest =
-      std::max({config.vocab_size, config.intermediate_size, config.num_heads * config.head_dim});
+  const std::int64_t widest = std::max({config.vocab_size, config.intermediate_size, q});
   const std::int64_t product =
       dtype == at::ScalarType::BFloat16 ? widest * config.hidden_size * 2 : 0;
-  return transformer::buffer_bytes(config, shape) + product +
-         shared_bytes(config, num_positions, dtype);
+  return buffers + product + shared_bytes(config, num_positions, dtype);
 }
 
 std::int64_t inference_bytes(const ModelConfig& config, std::int64_t num_positions,
                              at::ScalarType dtype) {
-  const std::int64_t rows = transformer::automatic_chunk_rows(config, num_positions, dtype);
+  const std::int64_t rows =
+      transformer::automatic_chunk_rows(config, num_positions, dtype, at::kCPU);
   // The hidden states are copied out; logits in bfloat16 become float32 for the log-softmax.
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const std::int64_t logits =

@@ -16,6 +16,10 @@
 // matrices with a float32 result. One such product a batch for each matrix, one a chunk of tokens
 // for the head. Determinism: the same inputs and number of threads give the same
 // bits.
+//
+// Devices: a pass computes where the parameters lie; batches come from host memory. On CUDA,
+// training and forward_loss alone; the head takes larger chunks there, and weight gradients are not
+// rounded to bfloat16.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -41,6 +45,12 @@ struct LossResult {
   std::vector<std::int64_t> row_num_targets;  // [B]
 };
 
+/// The same where the parameters are, which on CUDA may still be computing it.
+struct RowLosses {
+  at::Tensor loss_sum;                    // float64 [B], nats; until the workspace's next call
+  std::vector<std::int64_t> num_targets;  // [B]
+};
+
 /// Buffers that calls keep from one to the next, so that a training loop allocates once. One per
 /// thread of callers: a call uses it alone. Growing shapes reallocate; a smaller batch of the same
 /// model and dtype than before uses a part of what is there.
@@ -51,6 +61,10 @@ class Workspace {
   ~Workspace();
   Workspace(Workspace&&) noexcept;
   Workspace& operator=(Workspace&&) noexcept;
+  /// On CUDA: record the forward and backward pass of a batch shape when it comes the second time
+  /// with the same parameters and gradients, and replay it from then on (a CUDA graph), where
+  /// nobody asks to be told of single gradients. The same bits. Off at first.
+  void record_graphs(bool on);
   /// Bytes held now.
   [[nodiscard]] std::int64_t bytes() const;
   /// Gives everything back.
@@ -76,6 +90,13 @@ using GradReady = std::function<void(const std::string& name)>;
 LossResult loss_and_gradients(const ModelConfig& config, const ParamMap& params, const Batch& batch,
                               double gradient_scale, const ParamMap& grads,
                               const GradReady& grad_ready, Workspace* workspace = nullptr);
+
+/// The same, without waiting for the device: on CUDA everything is queued when it returns. Token
+/// ids are checked on the host before that.
+[[nodiscard]] RowLosses row_losses_and_gradients(const ModelConfig& config, const ParamMap& params,
+                                                 const Batch& batch, double gradient_scale,
+                                                 const ParamMap& grads, const GradReady& grad_ready,
+                                                 Workspace* workspace = nullptr);
 
 /// Losses alone, with no activations kept.
 [[nodiscard]] LossResult forward_loss(const ModelConfig& config, const ParamMap& params,
@@ -118,10 +139,10 @@ class Decoder {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Peak bytes that loss_and_gradients needs for activations, logit chunks and, under bfloat16, the
-/// largest weight gradient's product (parameters and gradients not included).
+/// Peak bytes that loss_and_gradients needs for activations, logit chunks and what operators take
+/// on the way (parameters and gradients not included), on the device.
 [[nodiscard]] std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,
-                                            at::ScalarType dtype);
+                                            at::ScalarType dtype, at::DeviceType device = at::kCPU);
 /// The same of hidden_states and target_log_probs.
 [[nodiscard]] std::int64_t inference_bytes(const ModelConfig& config, std::int64_t num_positions,
                                            at::ScalarType dtype);

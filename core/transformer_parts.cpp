@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::int64_t kChunkBytes = 1024 * 49152 * 4;
 constexpr std::int64_t kTileBytes = 1024 * 2048 * 4;
+constexpr std::int64_t kCudaChunkBytes = 512'000'000;
 
 struct Slot {
   at::Tensor* tensor;
@@ -70,12 +71,13 @@ std::vector<Slot> all_slots(const ModelConfig& c, const BufferShape& shape, Buff
     slots.push_back({&b.dattention, {n, c.num_heads * c.head_dim}, shape.dtype});
   }
   if (shape.chunk_rows > 0) {
+    slots.push_back({&b.nll, {n}, acc});
     slots.push_back({&b.logits, {shape.chunk_rows, c.vocab_size}, shape.dtype});
-    slots.push_back({&b.nll, {shape.chunk_rows}, acc});
     slots.push_back({&b.scaled, {shape.chunk_rows, c.hidden_size}, shape.dtype});
   }
   if (shape.chunk_rows > 0 && shape.training) {
-    const std::int64_t columns = head_tile_columns(c, shape.chunk_rows, shape.dtype);
+    const std::int64_t columns =
+        head_tile_columns(c, shape.chunk_rows, shape.dtype, shape.device.type());
     const std::int64_t tiles = (c.vocab_size + columns - 1) / columns;
     slots.push_back({&b.tile_max, {tiles, shape.chunk_rows}, acc});
     slots.push_back({&b.tile_sum, {tiles, shape.chunk_rows}, acc});
@@ -94,13 +96,13 @@ void share_residual(const BufferShape& shape, Buffers& buffers) {
 }
 
 void expect(const std::string& name, const at::Tensor& tensor, std::vector<std::int64_t> sizes,
-            at::ScalarType dtype, const char* what) {
+            at::ScalarType dtype, at::Device device, const char* what) {
   GM_CHECK(tensor.sizes() == at::IntArrayRef(sizes), kMismatch, what, ": tensor '", name,
            "' has shape ", tensor.sizes(), ", the configuration asks for ", at::IntArrayRef(sizes));
   GM_CHECK(tensor.scalar_type() == dtype, kMismatch, what, ": tensor '", name, "' is ",
            c10::toString(tensor.scalar_type()), ", expected ", c10::toString(dtype));
-  GM_CHECK(tensor.device().is_cpu(), kUnsupported, what, ": tensor '", name, "' is on ",
-           tensor.device().str(), "; the transformer runs on CPU tensors");
+  GM_CHECK(tensor.device() == device, kMismatch, what, ": tensor '", name, "' is on ",
+           tensor.device().str(), ", expected ", device.str());
   GM_CHECK(tensor.is_contiguous(), kMismatch, what, ": tensor '", name, "' is not contiguous");
 }
 
@@ -114,15 +116,24 @@ at::ScalarType compute_dtype(const ParamMap& params) {
   return params.at("model.embed_tokens.weight").scalar_type();
 }
 
+at::Device compute_device(const ParamMap& params) {
+  return params.at("model.embed_tokens.weight").device();
+}
+
+void require_cpu(const ParamMap& params, const char* what) {
+  GM_CHECK(compute_device(params).is_cpu(), kUnsupported, what,
+           " runs on CPU tensors, the parameters are on ", compute_device(params).str());
+}
+
 ModelParams model_params(const ModelConfig& c, const ParamMap& params, at::ScalarType dtype,
-                         const char* what) {
+                         at::Device device, const char* what) {
   const std::int64_t d = c.hidden_size;
   const std::int64_t f = c.intermediate_size;
   const std::int64_t q = c.num_heads * c.head_dim;
   const std::int64_t kv = c.num_kv_heads * c.head_dim;
   const auto take = [&](const std::string& name, std::vector<std::int64_t> sizes) {
     const at::Tensor& tensor = params.at(name);
-    expect(name, tensor, std::move(sizes), dtype, what);
+    expect(name, tensor, std::move(sizes), dtype, device, what);
     return tensor;
   };
   ModelParams out;
@@ -146,15 +157,20 @@ ModelParams model_params(const ModelConfig& c, const ParamMap& params, at::Scala
 }
 
 std::int64_t automatic_chunk_rows(const ModelConfig& config, std::int64_t num_positions,
-                                  at::ScalarType dtype) {
+                                  at::ScalarType dtype, at::DeviceType device) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const std::int64_t row = std::max<std::int64_t>(1, config.vocab_size * element);
-  const std::int64_t rows = std::clamp<std::int64_t>(kChunkBytes / row, 128, 4096);
+  const std::int64_t rows = device == at::kCPU
+                                ? std::clamp<std::int64_t>(kChunkBytes / row, 128, 4096)
+                                : std::max<std::int64_t>(kCudaChunkBytes / row, 128);
   return std::min(rows, std::max<std::int64_t>(1, num_positions));
 }
 
 std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_rows,
-                               at::ScalarType dtype) {
+                               at::ScalarType dtype, at::DeviceType device) {
+  if (device != at::kCPU) {
+    return config.vocab_size;
+  }
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const std::int64_t columns = kTileBytes / (std::max<std::int64_t>(1, chunk_rows) * element);
   // An odd number of lines of 64, so that rows of a column do not share a set of the caches.
@@ -166,7 +182,8 @@ Buffers make_buffers(const ModelConfig& config, const BufferShape& shape) {
   Buffers buffers;
   buffers.num_positions = shape.num_positions;
   for (const Slot& slot : all_slots(config, shape, buffers)) {
-    *slot.tensor = at::empty(slot.sizes, slot.dtype);
+    *slot.tensor =
+        at::empty(slot.sizes, at::TensorOptions().dtype(slot.dtype).device(shape.device));
   }
   share_residual(shape, buffers);
   return buffers;
@@ -238,12 +255,12 @@ void check_ids(const at::Tensor& ids, std::int64_t vocab_size, bool targets, con
 
 namespace {
 
-void attend(const ModelConfig& c, const LayerBuffers& b, const Segments& segments,
-            std::int64_t layer, KeyValueCache* cache) {
+void attend(const ModelConfig& c, const LayerBuffers& b, const Inputs& inputs, std::int64_t layer,
+            KeyValueCache* cache) {
   const ops::AttentionShape shape{c.num_heads, c.num_kv_heads, c.head_dim};
   if (cache == nullptr) {
-    ops::attention_forward(shape, segments.starts, b.q, b.k, b.v, b.attention, b.lse,
-                           segments.prefixes);
+    ops::attention_forward(shape, inputs.segments, b.q, b.k, b.v, b.attention, b.lse,
+                           inputs.prefixes);
     return;
   }
   const auto l = static_cast<std::size_t>(layer);
@@ -256,16 +273,15 @@ void attend(const ModelConfig& c, const LayerBuffers& b, const Segments& segment
 
 }  // namespace
 
-void forward(const ModelConfig& c, const ModelParams& params, const at::Tensor& tokens,
-             const Segments& segments, const ops::RopeTable& rope, Buffers& b,
-             KeyValueCache* cache) {
+void forward(const ModelConfig& c, const ModelParams& params, const Inputs& inputs,
+             const ops::RopeTable& rope, Buffers& b, KeyValueCache* cache) {
   const profile::Scope scope("forward");
   const auto layers = static_cast<std::size_t>(c.num_layers);
   const bool training = b.layers.size() == layers && b.dx.defined();
   const auto layer_buffers = [&](std::size_t l) -> LayerBuffers& {
     return b.layers[training ? l : 0];
   };
-  ops::embedding_forward(tokens, params.embedding, layer_buffers(0).x);
+  ops::embedding_forward(inputs.tokens, params.embedding, layer_buffers(0).x);
   if (c.num_layers > 0) {
     ops::add_rms_norm(layer_buffers(0).x, at::Tensor(), params.layers[0].input_norm, c.rms_norm_eps,
                       at::Tensor(), b.norm, layer_buffers(0).rstd_input);
@@ -276,9 +292,9 @@ void forward(const ModelConfig& c, const ModelParams& params, const at::Tensor& 
     ops::linear_forward(b.norm, p.q, a.q);
     ops::linear_forward(b.norm, p.k, a.k);
     ops::linear_forward(b.norm, p.v, a.v);
-    ops::rope_(a.q, c.head_dim, rope, b.positions, false);
-    ops::rope_(a.k, c.head_dim, rope, b.positions, false);
-    attend(c, a, segments, static_cast<std::int64_t>(l), cache);
+    ops::rope_(a.q, c.head_dim, rope, inputs.positions, false);
+    ops::rope_(a.k, c.head_dim, rope, inputs.positions, false);
+    attend(c, a, inputs, static_cast<std::int64_t>(l), cache);
     ops::linear_forward(a.attention, p.o, b.delta);
     ops::add_rms_norm(a.x, b.delta, p.post_norm, c.rms_norm_eps, a.mid, b.norm, a.rstd_post);
     ops::linear_forward(b.norm, p.gate, a.gate);
@@ -291,7 +307,7 @@ void forward(const ModelConfig& c, const ModelParams& params, const at::Tensor& 
                       last ? b.rstd_last : layer_buffers(l + 1).rstd_input);
   }
   if (cache != nullptr) {
-    cache->length += tokens.numel();
+    cache->length += inputs.tokens.numel();
   }
 }
 
@@ -302,8 +318,10 @@ void chunk_logits(const ModelConfig& config, const ModelParams& params, const at
     return;
   }
   at::Tensor scaled = scaled_CD;
+  // A scalar in host memory, which CUDA kernels take as an argument.
   at::mul_out(scaled, hidden_CD,
-              at::scalar_tensor(1.0 / config.lm_head_normalization_factor, hidden_CD.options()));
+              at::scalar_tensor(1.0 / config.lm_head_normalization_factor,
+                                hidden_CD.options().device(at::kCPU)));
   ops::linear_forward(scaled_CD, params.head, logits_CV);
 }
 

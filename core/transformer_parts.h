@@ -32,12 +32,15 @@ struct ModelParams {
 /// "model.layers.3.self_attn.q_proj.weight" and so on.
 [[nodiscard]] std::string layer_tensor(std::int64_t layer, const char* part);
 
-/// Errors: kNotFound, kMismatch naming the tensor whose shape, dtype or layout does not fit;
-/// kUnsupported for tensors that are not on the CPU.
+/// Errors: kNotFound, kMismatch naming the tensor whose shape, dtype, device or layout does not
+/// fit.
 [[nodiscard]] ModelParams model_params(const ModelConfig& config, const ParamMap& params,
-                                       at::ScalarType dtype, const char* what);
-/// The dtype of the parameters.
+                                       at::ScalarType dtype, at::Device device, const char* what);
+/// The dtype and the device of the parameters.
 [[nodiscard]] at::ScalarType compute_dtype(const ParamMap& params);
+[[nodiscard]] at::Device compute_device(const ParamMap& params);
+/// Errors: kUnsupported where the parameters are on another device: `what` runs on the CPU alone.
+void require_cpu(const ParamMap& params, const char* what);
 
 /// What a layer keeps for backward. In inference all layers share one, and x, mid and the next x
 /// are one tensor.
@@ -48,12 +51,13 @@ struct LayerBuffers {
 struct Buffers {
   std::int64_t num_positions = 0;
   std::vector<LayerBuffers> layers;
-  at::Tensor x_last, rstd_last;    // the residual stream after the last layer
-  at::Tensor norm, delta;          // [N, d]: a norm's output; a block's output or its gradient
-  at::Tensor hidden;               // [N, F]: the gated product or its gradient
-  at::Tensor dx, dattention;       // training: gradients of the residual stream and of attention
-  at::Tensor positions;            // int32 [N]
-  at::Tensor logits, nll, scaled;  // one chunk of the head
+  at::Tensor x_last, rstd_last;  // the residual stream after the last layer
+  at::Tensor norm, delta;        // [N, d]: a norm's output; a block's output or its gradient
+  at::Tensor hidden;             // [N, F]: the gated product or its gradient
+  at::Tensor dx, dattention;     // training: gradients of the residual stream and of attention
+  at::Tensor positions;          // int32 [N]
+  at::Tensor nll;                // [N], where the head computes losses
+  at::Tensor logits, scaled;     // one chunk of the head
   // Training: statistics of its tiles of the vocabulary, and the hidden states' gradient.
   at::Tensor tile_max, tile_sum, at_target, dhidden;
 };
@@ -63,17 +67,20 @@ struct BufferShape {
   std::int64_t chunk_rows = 0;
   bool training = false;
   at::ScalarType dtype = at::ScalarType::Float;
+  at::Device device = at::Device(at::kCPU);
   bool operator==(const BufferShape&) const = default;
 };
 
-/// Rows of a head chunk: about 200 MB of logits, at least 128, at most 4096 rows. Larger chunks
-/// mean larger products and fewer passes over the head's gradient.
+/// Rows of a head chunk: about 200 MB of logits (512 on CUDA), at least 128, at most 4096 rows (as
+/// many as fit on CUDA). Larger chunks mean larger products and fewer passes over the head's
+/// gradient.
 [[nodiscard]] std::int64_t automatic_chunk_rows(const ModelConfig& config,
-                                                std::int64_t num_positions, at::ScalarType dtype);
+                                                std::int64_t num_positions, at::ScalarType dtype,
+                                                at::DeviceType device);
 /// Columns of a tile of the head's chunk: about 8 MB of logits, which stay in the outer cache from
-/// one product to the next. An odd multiple of 64, or V.
+/// one product to the next. An odd multiple of 64, or V, and always V on CUDA.
 [[nodiscard]] std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_rows,
-                                             at::ScalarType dtype);
+                                             at::ScalarType dtype, at::DeviceType device);
 [[nodiscard]] Buffers make_buffers(const ModelConfig& config, const BufferShape& shape);
 /// Buffers of `shape` in the memory of `held`, which were made for `held_shape`: not smaller in
 /// positions and rows, the same otherwise. Contiguous as those of make_buffers.
@@ -94,17 +101,18 @@ struct KeyValueCache {
   std::int64_t length = 0;
 };
 
-/// What the positions of a batch attend to.
-struct Segments {
-  std::span<const std::int32_t> starts;  // as in Batch
+/// The positions of a batch, on the device of the parameters.
+struct Inputs {
+  at::Tensor tokens;     // int64 [N]
+  at::Tensor positions;  // int32 [N] within their segments
+  ops::Segments segments = {};
   const ops::Prefixes* prefixes = nullptr;
 };
 
 /// Embeds and runs all layers and the last norm: buffers.norm holds the final hidden states. With a
 /// cache, the tokens continue what the cache holds and are added to it.
-void forward(const ModelConfig& config, const ModelParams& params, const at::Tensor& tokens,
-             const Segments& segments, const ops::RopeTable& rope, Buffers& buffers,
-             KeyValueCache* cache);
+void forward(const ModelConfig& config, const ModelParams& params, const Inputs& inputs,
+             const ops::RopeTable& rope, Buffers& buffers, KeyValueCache* cache);
 
 /// The head's chunk of logits, out [C, V], of hidden rows [C, d]. `scaled` is used where the head
 /// has a normalisation factor.

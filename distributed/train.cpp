@@ -1,12 +1,12 @@
 #include "distributed/train.h"
 
-#include <ATen/ops/zeros.h>
-
+#include <c10/util/Exception.h>
 #include <signal.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -20,11 +20,13 @@
 #include "core/progress.h"
 #include "core/safetensors.h"
 #include "core/transformer.h"
+#include "distributed/device.h"
 #include "distributed/gradient_buckets.h"
 #include "distributed/held_out.h"
 #include "distributed/metrics_log.h"
 #include "distributed/signals.h"
 #include "distributed/step_profile.h"
+#include "distributed/step_update.h"
 #include "distributed/training_checkpoint.h"
 
 namespace growmerge::distributed {
@@ -33,6 +35,11 @@ namespace {
 namespace fs = std::filesystem;
 /// The program, its libraries and what those keep for themselves.
 constexpr std::int64_t kProcessBytes = 150'000'000;
+/// The same with CUDA, in host memory and on the device.
+constexpr std::int64_t kCudaProcessBytes = 2'000'000'000;
+constexpr std::int64_t kCudaContextBytes = 700'000'000;
+/// Links between GPUs want more at a time than a machine's memory.
+constexpr double kCudaBucketMb = 64.0;
 
 using Clock = std::chrono::steady_clock;
 
@@ -55,16 +62,13 @@ std::string first_difference(const std::string& was, const std::string& is) {
   }
 }
 
-/// What the ranks learn of a step together, in one small reduction.
-struct StepSums {
-  explicit StepSums(std::size_t num_sources)
-      : sums(at::zeros({2 + 2 * static_cast<std::int64_t>(num_sources)}, at::kDouble)) {}
-  double* data() { return sums.data_ptr<double>(); }
-  double& stop_term() { return data()[0]; }
-  double& stop_usr1() { return data()[1]; }
-  double& loss(std::size_t source) { return data()[2 + 2 * source]; }
-  double& targets(std::size_t source) { return data()[3 + 2 * source]; }
-  at::Tensor sums;
+/// A step that was taken (on CUDA: queued), and whose numbers nobody has read yet.
+struct TakenStep {
+  std::int64_t step = 0;  // from 1
+  std::int64_t first_row = 0;
+  double lr = 0.0;
+  std::vector<double> targets{};  // per source, over all ranks
+  StepNumbers numbers{};
 };
 
 class Trainer {
@@ -77,7 +81,8 @@ class Trainer {
         held_out_(held_out),
         comm_(comm),
         observers_(observers),
-        run_(run) {}
+        run_(run),
+        late_(run.steps_read_late.value_or(run.device.is_cpu() ? 0 : 1)) {}
 
   TrainResult run() {
     const Clock::time_point start = Clock::now();
@@ -122,6 +127,9 @@ class Trainer {
         held_out_ == nullptr ? 0 : held_out_->row_tokens(), " tokens, the model has positions for ",
         model_.config.max_position_embeddings,
         " (max_position_embeddings); lower held_out.row_tokens");
+    GM_CHECK(config_.profile.from_step == 0 || run_.device.is_cpu(), kInvalidArgument,
+             "profile: times operators on the CPU, and on a GPU would time their launches; set "
+             "profile.from_step: 0 and take Nsight Systems (nsys profile), or device: cpu");
     GM_CHECK(config_.profile.from_step == 0 ||
                  config_.profile.from_step + config_.profile.steps - 1 <= plan_.steps,
              kInvalidArgument, "profile: steps ", config_.profile.from_step, " to ",
@@ -134,12 +142,16 @@ class Trainer {
     comm_.set_timeout(config_.timeout_s);
     const at::ScalarType master = master_dtype(config_);
     ParamMap masters;
+    const auto options = at::TensorOptions().dtype(master).device(run_.device);
     for (const auto& [name, tensor] : model_.params) {
-      masters.set(name, tensor.to(master).contiguous().clone());
+      masters.set(name, tensor.to(options, /*non_blocking=*/false, /*copy=*/true).contiguous());
     }
     model_.params = std::move(masters);
     optimizer_ = make_adamw_state(model_.params);
-    buckets_.emplace(model_.params, master, static_cast<std::int64_t>(config_.bucket_mb * 1e6));
+    const double bucket_mb =
+        run_.device.is_cpu() ? config_.bucket_mb : std::max(config_.bucket_mb, kCudaBucketMb);
+    buckets_.emplace(model_.params, master, static_cast<std::int64_t>(bucket_mb * 1e6));
+    workspace_.record_graphs(config_.cuda_graphs);
     const at::ScalarType compute = parse_dtype(config_.dtype, "dtype");
     compute_ = compute == master ? ParamMap() : model_.params.to(compute);
     window_.assign(source_.source_names().size() * 2, 0.0);
@@ -239,19 +251,26 @@ class Trainer {
       if (profile_ != nullptr) {
         profile_->before(state_.step + 1);
       }
-      const double loss = step();
+      const StepSums sums = step();
+      const int signal = sums.stop_signal();
+      const bool is_last = state_.step == plan_.steps;
+      // A signal wants a checkpoint soon; but what is published says its own last loss.
+      const bool evaluates =
+          (signal == 0 || is_last) && held_out_ != nullptr && eval_due(state_.step);
+      const bool saves =
+          signal != 0 || is_last ||
+          (config_.checkpoint_every > 0 && state_.step % config_.checkpoint_every == 0);
+      // The same on all ranks, because a step that failed makes them talk to each other.
+      read_steps(evaluates || saves || sums.reads_now() ? 0 : late_);
       if (profile_ != nullptr) {
         profile_->after(state_.step);
       }
-      const int signal = stop_signal_;
-      progress.update(state_.step, concat("loss ", loss));
-      const bool is_last = state_.step == plan_.steps;
-      // A signal wants a checkpoint soon; but what is published says its own last loss.
-      if ((signal == 0 || is_last) && held_out_ != nullptr && eval_due(state_.step)) {
+      progress.update(state_.step, result_.losses.empty() ? std::string()
+                                                          : concat("loss ", result_.losses.back()));
+      if (evaluates) {
         evaluate();
       }
-      if (signal != 0 || is_last ||
-          (config_.checkpoint_every > 0 && state_.step % config_.checkpoint_every == 0)) {
+      if (saves) {
         checkpoint();
       }
       if (signal != 0 && !is_last) {
@@ -263,56 +282,60 @@ class Trainer {
     progress.finish();
   }
 
-  /// One optimizer step; returns its loss.
-  double step() {
+  /// Takes one optimizer step, and leaves its numbers to read_steps().
+  StepSums step() {
     const profile::Scope scope("step");
-    const std::int64_t first_row = state_.next_row;
-    const std::size_t num_sources = source_.source_names().size();
-    StepSums sums(num_sources);
-    std::string bad_rows;
+    const RowRange mine = rows_of_rank(config_.batch_rows, comm_.rank(), comm_.size());
+    RankRows rows(mine.end - mine.begin, run_.device);
     buckets_->zero();
-    accumulate(first_row, sums, bad_rows);
+    accumulate(mine, rows);
     {
       const profile::Scope waiting("wait for gradients of other ranks");
       buckets_->finish(comm_);
     }
-    const int seen = StopSignals::requested();
-    sums.stop_term() = seen == SIGTERM || seen == SIGINT ? 1.0 : 0.0;
-    sums.stop_usr1() = seen == SIGUSR1 ? 1.0 : 0.0;
-    comm_.all_reduce(sums.sums, ReduceOp::kSum);
-    stop_signal_ = sums.stop_term() > 0.0 ? SIGTERM : sums.stop_usr1() > 0.0 ? SIGUSR1 : 0;
-    double loss_sum = 0.0;
-    double targets = 0.0;
-    for (std::size_t i = 0; i < num_sources; ++i) {
-      loss_sum += sums.loss(i);
-      targets += sums.targets(i);
+    StepSums sums(source_.source_names().size(), run_.device);
+    sums.add(rows);
+    const bool reads_now =
+        std::any_of(observers_.begin(), observers_.end(),
+                    [&](const StepObserver* observer) { return observer->wants(state_.step + 1); });
+    sums.request(StopSignals::requested(), reads_now);
+    sums.reduce(comm_);
+    TakenStep taken{.step = state_.step + 1, .first_row = state_.next_row};
+    taken.lr = learning_rate(config_.schedule, state_.step, plan_.steps, plan_.tokens_per_step);
+    for (std::size_t i = 0; i < source_.source_names().size(); ++i) {
+      taken.targets.push_back(sums.targets(i));
     }
-    const double norm = gradient_norm() / targets;
-    check_finite(loss_sum, targets, norm, bad_rows);
-
-    const double clip =
-        config_.clip_norm > 0.0 && norm > config_.clip_norm ? config_.clip_norm / norm : 1.0;
-    const double lr =
-        learning_rate(config_.schedule, state_.step, plan_.steps, plan_.tokens_per_step);
-    adamw_step_(model_.params, buckets_->grads(), optimizer_, lr, clip / targets, config_.optimizer,
-                compute_);
+    taken.numbers = update_parameters(
+        model_.params, buckets_->grads(), optimizer_, compute_, sums, rows,
+        {.lr = taken.lr, .clip_norm = config_.clip_norm, .adamw = config_.optimizer});
+    taken_.push_back(std::move(taken));
     ++state_.step;
     state_.next_row += config_.batch_rows;
     state_.tokens += plan_.tokens_per_step;
     state_.flops = plan_.flops_per_step * static_cast<double>(state_.step);
-    for (std::size_t i = 0; i < num_sources; ++i) {
-      window_[2 * i] += sums.loss(i);
-      window_[2 * i + 1] += sums.targets(i);
-    }
-    const double loss = loss_sum / targets;
-    result_.losses.push_back(loss);
-    log_step(loss, lr, norm);
-    return loss;
+    return sums;
   }
 
-  double gradient_norm() {
-    const profile::Scope scope("gradient norm");
-    return std::sqrt(squared_norm(buckets_->grads()));
+  /// Reads, checks and logs the oldest steps until `left` are unread.
+  void read_steps(std::size_t left) {
+    while (taken_.size() > left) {
+      TakenStep taken = std::move(taken_.front());
+      taken_.pop_front();
+      taken.numbers.wait(comm_, config_.timeout_s);
+      double loss_sum = 0.0;
+      double targets = 0.0;
+      for (std::size_t i = 0; i < taken.targets.size(); ++i) {
+        loss_sum += taken.numbers.loss(i);
+        targets += taken.targets[i];
+      }
+      check_finite(taken, loss_sum, targets);
+      for (std::size_t i = 0; i < taken.targets.size(); ++i) {
+        window_[2 * i] += taken.numbers.loss(i);
+        window_[2 * i + 1] += taken.targets[i];
+      }
+      result_.losses.push_back(loss_sum / targets);
+      log_step(taken, loss_sum / targets);
+    }
   }
 
   Batch next_rows(std::int64_t first, std::int64_t count) {
@@ -320,43 +343,40 @@ class Trainer {
     return source_.rows(first, count);
   }
 
-  /// Adds this rank's gradients to the buckets and its losses to `sums`.
-  void accumulate(std::int64_t first_row, StepSums& sums, std::string& bad_rows) {
-    const RowRange mine = rows_of_rank(config_.batch_rows, comm_.rank(), comm_.size());
+  /// Adds this rank's gradients to the buckets and its losses to `rows`.
+  void accumulate(const RowRange& mine, RankRows& rows) {
     const std::int64_t micro =
         config_.microbatch_rows > 0 ? config_.microbatch_rows : config_.batch_rows;
     for (std::int64_t row = mine.begin; row < mine.end; row += micro) {
-      const Batch batch = next_rows(first_row + row, std::min(micro, mine.end - row));
+      const Batch batch = next_rows(state_.next_row + row, std::min(micro, mine.end - row));
       const bool is_last = row + micro >= mine.end;
-      const LossResult loss = loss_and_gradients(
-          model_.config, compute_params(), batch, 1.0, buckets_->grads(),
-          [&](const std::string& name) {
-            if (is_last) {
-              buckets_->ready(name, comm_);
-            }
-          },
-          &workspace_);
-      for (std::size_t i = 0; i < loss.row_loss_sum.size(); ++i) {
-        const auto source = static_cast<std::size_t>(batch.row_sources[i]);
-        sums.loss(source) += loss.row_loss_sum[i];
-        sums.targets(source) += static_cast<double>(loss.row_num_targets[i]);
-        if (!std::isfinite(loss.row_loss_sum[i])) {
-          bad_rows +=
-              concat(bad_rows.empty() ? "" : ", ", first_row + row + static_cast<std::int64_t>(i));
-        }
+      GradReady ready;
+      if (is_last && comm_.size() > 1) {
+        ready = [&](const std::string& name) { buckets_->ready(name, comm_); };
       }
+      rows.add(batch, row_losses_and_gradients(model_.config, compute_params(), batch, 1.0,
+                                               buckets_->grads(), ready, &workspace_));
     }
   }
 
-  /// The arguments are sums over ranks, equal on all of them (bad_rows excepted), so all ranks
-  /// throw or none does.
-  void check_finite(double loss_sum, double targets, double norm, const std::string& bad_rows) {
-    if (std::isfinite(loss_sum) && std::isfinite(norm)) {
+  /// The sums are over ranks, equal on all of them, so all ranks throw or none does.
+  void check_finite(const TakenStep& taken, double loss_sum, double targets) {
+    const double norm = taken.numbers.norm();
+    if (std::isfinite(loss_sum) && std::isfinite(norm) && targets > 0.0) {
       return;
     }
-    const std::string step = concat("step ", state_.step + 1, ", rows ", state_.next_row, " to ",
-                                    state_.next_row + config_.batch_rows - 1);
+    const std::string step = concat("step ", taken.step, ", rows ", taken.first_row, " to ",
+                                    taken.first_row + config_.batch_rows - 1);
     GM_CHECK(targets > 0.0, kCorrupt, step, ": no row holds a target to predict");
+    const RowRange mine = rows_of_rank(config_.batch_rows, comm_.rank(), comm_.size());
+    std::string bad_rows;
+    std::int64_t row = taken.first_row + mine.begin;
+    for (const double loss : taken.numbers.row_losses()) {
+      if (!std::isfinite(loss)) {
+        bad_rows += concat(bad_rows.empty() ? "" : ", ", row);
+      }
+      ++row;
+    }
     std::string where;
     const auto all = comm_.all_gather_bytes(bad_rows);
     for (std::size_t rank = 0; rank < all.size(); ++rank) {
@@ -369,33 +389,44 @@ class Trainer {
          "from the last checkpoint");
   }
 
-  void log_step(double loss, double lr, double norm) {
+  double peak_tflops() const {
+    return config_.peak_tflops > 0.0     ? config_.peak_tflops
+           : config_.dtype == "bfloat16" ? peak_bfloat16_tflops(run_.device_name)
+                                         : 0.0;
+  }
+
+  void log_step(const TakenStep& taken, double loss) {
     const profile::Scope scope("metrics");
     std::map<std::string, double> metrics;
     const StepInfo info{
-        .step = state_.step, .tokens = state_.tokens, .flops = state_.flops, .loss = loss};
+        .step = taken.step,
+        .tokens = state_.tokens - (state_.step - taken.step) * plan_.tokens_per_step,
+        .flops = plan_.flops_per_step * static_cast<double>(taken.step),
+        .loss = loss};
     for (StepObserver* observer : observers_) {
-      observer->after_step(info, model_.params, metrics);
+      if (observer->wants(info.step)) {
+        observer->after_step(info, model_.params, metrics);
+      }
     }
     ++window_steps_;
-    const bool is_due = state_.step % config_.log_every == 0 || state_.step == plan_.steps;
+    const bool is_due = info.step % config_.log_every == 0 || info.step == plan_.steps;
     if (is_due) {
       add_window(metrics);
-      metrics["lr"] = lr;
-      metrics["grad_norm"] = norm;
+      metrics["lr"] = taken.lr;
+      metrics["grad_norm"] = taken.numbers.norm();
       const double seconds = seconds_since(window_start_);
       metrics["tokens_per_s"] =
           static_cast<double>(window_steps_ * plan_.tokens_per_step) / seconds;
-      if (config_.peak_tflops > 0.0) {
+      if (peak_tflops() > 0.0) {
         metrics["mfu"] = static_cast<double>(window_steps_) * plan_.flops_per_step / seconds /
-                         (config_.peak_tflops * 1e12 * comm_.size());
+                         (peak_tflops() * 1e12 * comm_.size());
       }
       std::fill(window_.begin(), window_.end(), 0.0);
       window_steps_ = 0;
       window_start_ = Clock::now();
     }
     if (!metrics.empty()) {
-      write_metrics(std::move(metrics));
+      write_metrics(info.step, info.tokens, info.flops, std::move(metrics));
     }
   }
 
@@ -414,13 +445,14 @@ class Trainer {
     metrics["loss"] = total / targets;
   }
 
-  void write_metrics(std::map<std::string, double> metrics) {
+  void write_metrics(std::int64_t step, std::int64_t tokens, double flops,
+                     std::map<std::string, double> metrics) {
     if (metrics_ != nullptr) {
-      metrics["tokens"] = static_cast<double>(state_.tokens);
-      metrics["flops"] = state_.flops;
-      metrics["tokens_total"] = static_cast<double>(state_.tokens + run_.tokens_before);
-      metrics["flops_total"] = state_.flops + run_.flops_before;
-      metrics_->write(state_.step, metrics);
+      metrics["tokens"] = static_cast<double>(tokens);
+      metrics["flops"] = flops;
+      metrics["tokens_total"] = static_cast<double>(tokens + run_.tokens_before);
+      metrics["flops_total"] = flops + run_.flops_before;
+      metrics_->write(step, metrics);
     }
   }
 
@@ -431,7 +463,7 @@ class Trainer {
                       {.rows = config_.eval_rows, .microbatch_rows = config_.microbatch_rows},
                       comm_, &workspace_);
     state_.last_eval_step = state_.step;
-    write_metrics(state_.held_out);
+    write_metrics(state_.step, state_.tokens, state_.flops, state_.held_out);
     log_info(concat("step ", state_.step, ": held-out loss ", state_.held_out.at("held_out_loss"),
                     " nats per token"));
     window_start_ += Clock::now() - begin;  // not training time
@@ -497,7 +529,8 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;   // rank 0 alone
   std::unique_ptr<StepProfile> profile_;  // rank 0 alone, where one is asked for
   std::string found_;                     // the newest checkpoint
-  int stop_signal_ = 0;
+  const std::size_t late_;                // steps that may be left unread
+  std::deque<TakenStep> taken_;           // unread ones, oldest first
   std::vector<double> window_;  // per source: sum of NLL, targets, since the last metrics line
   std::int64_t window_steps_ = 0;
   Clock::time_point window_start_;
@@ -510,7 +543,12 @@ TrainResult train(const TrainConfig& config, Model model, BatchSource& source,
                   BatchSource* held_out, Communicator& comm,
                   std::span<StepObserver* const> observers, const TrainRun& run) {
   const StopSignals signals;
-  return Trainer(config, std::move(model), source, held_out, comm, observers, run).run();
+  try {
+    return Trainer(config, std::move(model), source, held_out, comm, observers, run).run();
+  } catch (const c10::OutOfMemoryError& e) {
+    fail(ErrorCode::kInvalidArgument, "rank ", comm.rank(), ": ", e.what_without_backtrace(),
+         "; lower microbatch_rows or row_tokens, or take a smaller model");
+  }
 }
 
 std::int64_t checkpoint_bytes(const TrainConfig& config, const ModelConfig& model,
@@ -527,8 +565,8 @@ std::int64_t checkpoint_bytes(const TrainConfig& config, const ModelConfig& mode
   return num_parameters(model) * bytes * std::min(written, config.keep_last + 1);
 }
 
-std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,
-                            std::int64_t row_tokens, int world_size) {
+TrainingMemory training_memory(const TrainConfig& config, const ModelConfig& model,
+                               std::int64_t row_tokens, int world_size, at::DeviceType device) {
   const at::ScalarType master = master_dtype(config);
   const at::ScalarType compute = parse_dtype(config.dtype, "dtype");
   const auto width = static_cast<std::int64_t>(c10::elementSize(master));
@@ -538,8 +576,14 @@ std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,
   const std::int64_t rows =
       config.microbatch_rows > 0 ? std::min(config.microbatch_rows, rank_rows) : rank_rows;
   // Masters, gradients and two moments.
-  return kProcessBytes + num_parameters(model) * (4 * width + copies) +
-         activation_bytes(model, rows * row_tokens, compute);
+  const std::int64_t training = num_parameters(model) * (4 * width + copies) +
+                                activation_bytes(model, rows * row_tokens, compute, device);
+  if (device == at::kCPU) {
+    return {.host = kProcessBytes + training, .device = 0};
+  }
+  // The host holds the model until it is on the device.
+  return {.host = kProcessBytes + kCudaProcessBytes + num_parameters(model) * width,
+          .device = kCudaContextBytes + training};
 }
 
 }  // namespace growmerge::distributed

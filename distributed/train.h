@@ -8,6 +8,10 @@
 // backward runs. Parameters, gradients and moments are float32 (float64 for float64 compute);
 // bfloat16 compute works on rounded copies.
 //
+// On CUDA nothing waits for the device inside a step: its loss and norm are checked there, a step
+// that fails the check changes nothing, and the host reads the numbers, and fails, a step later.
+// Evaluation, checkpoints and observers that want a step come after its numbers were read.
+//
 // FLOPs are counted by the ledger's own convention (core/flops.h, kCausal at unbroken rows), with
 // which budgets are matched.
 //
@@ -18,6 +22,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,6 +42,11 @@ struct TrainRun {
   std::string start_identity{};             // of the model given: resuming with another is refused
   double flops_before = 0.0;                // spent since the base was born, for the record
   std::int64_t tokens_before = 0;
+  at::Device device = at::Device(at::kCPU);  // this rank's (device.h), with CUDA the current one
+  std::string device_name{};
+  /// Steps that may be under way before the numbers of the first are read, checked and logged; by
+  /// default 1 on CUDA, so that the device never waits for the host, and 0 on the CPU.
+  std::optional<std::size_t> steps_read_late{};
 };
 
 struct TrainResult {
@@ -52,7 +62,8 @@ struct TrainResult {
 
 /// Trains `model` (any floating dtype; converted to the masters') and leaves the result in
 /// work_dir, ready for StageOutput::finish. Resumes from the newest whole checkpoint in work_dir.
-/// Collective: all ranks give the same arguments (rank 0's weights win).
+/// Collective: all ranks give the same arguments (rank 0's weights win), but for the device, whose
+/// kind alone is the same. With CUDA, `comm` carries CUDA tensors.
 ///
 /// Same world size and threads: the same bits, resumed or not. Other world sizes: the same rows at
 /// every step, sums rounded differently.
@@ -65,8 +76,13 @@ struct TrainResult {
                                 std::span<StepObserver* const> observers, const TrainRun& run);
 
 /// Bytes one rank needs: masters, gradients, moments, compute copies, activations of a microbatch.
-[[nodiscard]] std::int64_t training_bytes(const TrainConfig& config, const ModelConfig& model,
-                                          std::int64_t row_tokens, int world_size);
+struct TrainingMemory {
+  std::int64_t host = 0;
+  std::int64_t device = 0;  // 0 on the CPU
+};
+[[nodiscard]] TrainingMemory training_memory(const TrainConfig& config, const ModelConfig& model,
+                                             std::int64_t row_tokens, int world_size,
+                                             at::DeviceType device);
 
 /// Bytes that checkpoints, and with them the finished model, take on disk at a time. (A stop signal
 /// adds one where fewer than keep_last are written.)

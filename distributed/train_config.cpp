@@ -34,6 +34,8 @@ void TrainConfig::validate() const {
   GM_CHECK(compute != at::kHalf, kInvalidArgument,
            "dtype: float16 underflows without loss scaling; take bfloat16 or float32");
   static_cast<void>(parse_dtype(save_dtype, "save_dtype"));
+  GM_CHECK(device == "auto" || device == "cpu" || device == "cuda", kInvalidArgument,
+           "device: expected auto, cpu or cuda, got '", device, "'");
   GM_CHECK(profile.from_step >= 0 && profile.steps >= 1, kInvalidArgument, "profile: from_step ",
            profile.from_step, " and steps ", profile.steps, ", expected >= 0 and >= 1");
   optimizer.validate();
@@ -72,6 +74,8 @@ std::string resumable_config(const TrainConfig& config) {
   const TrainConfig defaults;
   TrainConfig copy = config;
   copy.microbatch_rows = defaults.microbatch_rows;
+  copy.device = defaults.device;
+  copy.cuda_graphs = defaults.cuda_graphs;
   copy.eval_every = defaults.eval_every;
   copy.eval_rows = defaults.eval_rows;
   copy.checkpoint_every = defaults.checkpoint_every;

@@ -49,6 +49,8 @@ struct TrainConfig {
   LrScheduleConfig schedule;
   double clip_norm = 1.0;
   std::string dtype = "float32";
+  std::string device = "auto";
+  bool cuda_graphs = true;
   std::string save_dtype = "float32";
   std::int64_t seed = 0;
   std::int64_t eval_every = 0;
@@ -73,6 +75,12 @@ struct TrainConfig {
     v("clip_norm", clip_norm, "", "largest global gradient norm; 0 never clips");
     v("dtype", dtype, "",
       "of forward and backward: float32, bfloat16 or float64; masters are float32 at least");
+    v("device", device, "",
+      "cpu, cuda (one GPU a rank), or auto: cuda where every rank has the back end and a GPU, else "
+      "cpu; no part of the result's identity");
+    v("cuda_graphs", cuda_graphs, "",
+      "on GPUs: record the forward and backward pass and start it as a whole where gradients are "
+      "not summed over ranks meanwhile; the same bits");
     v("save_dtype", save_dtype, "", "of the saved model: float32, bfloat16, float16 or float64");
     v("seed", seed, "", "of a model that starts from random weights");
     v("eval_every", eval_every, "steps",
@@ -87,8 +95,10 @@ struct TrainConfig {
       "leave optimizer moments and masters (trainer/) in the finished directory");
     v("log_every", log_every, "steps", "one line of metrics, over so many steps");
     v("peak_tflops", peak_tflops, "TFLOP/s",
-      "peak of one rank's device, to report MFU against; 0 reports none");
-    v("bucket_mb", bucket_mb, "MB", "gradients are summed over ranks in pieces of this size");
+      "peak of one rank's device, to report MFU against; 0 takes the data sheet's for bfloat16 on "
+      "A100, H100, H200 and B200, and reports none elsewhere");
+    v("bucket_mb", bucket_mb, "MB",
+      "gradients are summed over ranks in pieces of this size; on GPUs of 64 MB at least");
     v("timeout_s", timeout_s, "s",
       "how long a rank waits for the others before it ends the job; 0 for ever");
     v("profile", profile, "", "where the time of some steps goes");
@@ -110,7 +120,7 @@ struct TrainPlan {
 [[nodiscard]] TrainPlan plan_training(const TrainConfig& config, const ModelConfig& model,
                                       std::int64_t row_tokens);
 
-/// The config as YAML, without what may differ between a run and its resumption (logging,
+/// The config as YAML, without what may differ between a run and its resumption (device, logging,
 /// evaluation, checkpoint policy, time-outs, microbatch): two runs with the same text, model and
 /// stream take the same steps.
 [[nodiscard]] std::string resumable_config(const TrainConfig& config);

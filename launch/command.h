@@ -50,6 +50,9 @@ struct StagePlan {
   /// work() reads all inputs anyway and leaves path_identity() with their hashes, so that
   /// identities are asked for when it is done (one rank; not resumable).
   bool hashes_while_working = false;
+  /// Keys of the config, outermost ones, that say where work is done and not what comes of it: no
+  /// part of the identity.
+  std::vector<std::string> place_keys{};
 };
 
 /// A stage while it runs.

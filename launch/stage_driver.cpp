@@ -75,11 +75,23 @@ fs::path partial_dir(const fs::path& out) {
   return out.has_filename() ? out.string() + ".tmp" : out.parent_path().string() + ".tmp";
 }
 
+/// The YAML text without these outermost scalars.
+std::string without_keys(const std::string& text, const std::vector<std::string>& keys) {
+  std::string out;
+  for (const std::string& line : split_lines(text)) {
+    const bool is_left_out = std::any_of(keys.begin(), keys.end(), [&](const std::string& key) {
+      return line.starts_with(key + ":");
+    });
+    out += is_left_out ? "" : line + "\n";
+  }
+  return out;
+}
+
 /// The planned manifest, whose inputs have these identities.
 Manifest manifest_of(const StagePlan& plan, const std::vector<std::string>& identities) {
   Manifest out;
   out.stage = plan.stage;
-  out.config = without_paths(plan.config, plan.inputs);
+  out.config = without_keys(without_paths(plan.config, plan.inputs), plan.place_keys);
   out.seed = plan.seed;
   GM_ASSERT(identities.size() == plan.inputs.size());
   for (std::size_t i = 0; i < identities.size(); ++i) {

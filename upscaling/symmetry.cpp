@@ -111,9 +111,11 @@ class SymmetryObserver : public StepObserver {
   SymmetryObserver(const ModelConfig& config, const GrowthRecord& growth, std::int64_t every)
       : config_(config), growth_(growth), every_(every) {}
 
+  bool wants(std::int64_t step) const override { return step % every_ == 0; }
+
   void after_step(const StepInfo& info, const ParamMap& params,
                   std::map<std::string, double>& metrics) override {
-    if (info.step % every_ != 0) {
+    if (!wants(info.step)) {
       return;
     }
     const Symmetry symmetry = measure_symmetry(config_, growth_, params);

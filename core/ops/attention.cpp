@@ -76,9 +76,11 @@ double scored_pairs(std::span<const std::int32_t> starts, const Prefixes* prefix
 
 }  // namespace
 
-void attention_forward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
-                       const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                       const at::Tensor& out, const at::Tensor& lse, const Prefixes* prefixes) {
+void attention_forward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
+                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                       const at::Tensor& lse, const Prefixes* prefixes) {
+  GM_ON_CUDA(q, attention_forward(shape, segments, q, k, v, out, lse, prefixes));
+  const std::span<const std::int32_t> segment_starts = segments.starts;
   const profile::Scope scope("attention_forward", [&] {
     return profile::Work{.flops = 4.0 * scored_pairs(segment_starts, prefixes) *
                                   static_cast<double>(shape.num_heads * shape.head_dim),
@@ -121,10 +123,12 @@ void attention_forward(const AttentionShape& shape, std::span<const std::int32_t
   });
 }
 
-void attention_backward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
-                        const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        const at::Tensor& out, const at::Tensor& lse, const at::Tensor& dout,
-                        const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv) {
+void attention_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
+                        const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                        const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
+                        const at::Tensor& dk, const at::Tensor& dv) {
+  GM_ON_CUDA(q, attention_backward(shape, segments, q, k, v, out, lse, dout, dq, dk, dv));
+  const std::span<const std::int32_t> segment_starts = segments.starts;
   const profile::Scope scope("attention_backward", [&] {
     return profile::Work{.flops = 10.0 * scored_pairs(segment_starts, nullptr) *
                                   static_cast<double>(shape.num_heads * shape.head_dim),
@@ -168,6 +172,7 @@ void attention_backward(const AttentionShape& shape, std::span<const std::int32_
 
 void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out) {
+  GM_ON_CUDA(q, attention_cached(shape, num_keys, q, k, v, out));
   dispatch(q.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;

@@ -37,18 +37,28 @@ struct Prefixes {
   }
 };
 
-/// `segment_starts` as in Batch. An undefined lse is not written. With `prefixes` the keys of a
-/// segment are those of its prefix, then its own.
-void attention_forward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
-                       const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                       const at::Tensor& out, const at::Tensor& lse,
-                       const Prefixes* prefixes = nullptr);
+/// Runs of positions that see each other, where the tensors lie: the CPU reads `starts`, CUDA reads
+/// `device_starts` and `longest`, and never the device from the host.
+struct Segments {
+  std::span<const std::int32_t> starts;  // as in Batch: ascending from 0 to N
+  /// CUDA: the same, int32 [S + 1] on the device. It may end in N several times over (empty
+  /// segments), so that its length need not change from batch to batch; every segment costs the
+  /// backward pass in bfloat16 128 rows of float32 scratch.
+  at::Tensor device_starts = {};
+  std::int64_t longest = 0;  // CUDA: no segment is longer
+};
 
-/// dq, dk, dv are overwritten.
-void attention_backward(const AttentionShape& shape, std::span<const std::int32_t> segment_starts,
-                        const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        const at::Tensor& out, const at::Tensor& lse, const at::Tensor& dout,
-                        const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv);
+/// An undefined lse is not written. With `prefixes` (CPU only: kUnsupported on CUDA) the keys of a
+/// segment are those of its prefix, then its own.
+void attention_forward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
+                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                       const at::Tensor& lse, const Prefixes* prefixes = nullptr);
+
+/// dq, dk, dv are overwritten; each may be the tensor that it is the gradient of.
+void attention_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
+                        const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                        const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
+                        const at::Tensor& dk, const at::Tensor& dv);
 
 /// Queries [M, H h] that are the last M positions of `num_keys` rows of a key-value cache.
 void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,

@@ -1,4 +1,5 @@
-// From a tensor's dtype to the kernels' element types, and work shared among threads.
+// From a tensor's device and dtype to the kernels and their element types, and work shared among
+// threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -9,6 +10,7 @@
 #include <initializer_list>
 
 #include "core/error.h"
+#include "core/ops/cuda_ops.h"
 #include "core/ops/kernels/kernels.h"
 #include "core/profile.h"
 
@@ -65,3 +67,11 @@ template <class T>
 }
 
 }  // namespace growmerge::ops
+
+/// First line of an operator: CUDA tensors go to its twin in the back end.
+#define GM_ON_CUDA(tensor, call)  \
+  if ((tensor).is_cuda()) {       \
+    ::growmerge::cuda_ops().call; \
+    return;                       \
+  }                               \
+  static_assert(true)

@@ -125,8 +125,10 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 }
 
 }  // namespace
+
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta) {
+  GM_ON_CUDA(x, linear_forward(x, weight, y, beta));
   const profile::Scope scope("linear_forward", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(x.numel()) * static_cast<double>(y.size(1)),
@@ -137,6 +139,7 @@ void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta) {
+  GM_ON_CUDA(dy, linear_backward_input(dy, weight, dx, beta));
   const profile::Scope scope("linear_backward_input", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
@@ -148,6 +151,11 @@ void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const
 void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight,
                                   const at::Tensor& row_scale, const at::Tensor& dx,
                                   const at::Tensor& spare) {
+  if (dy.is_cuda()) {
+    linear_backward_input(dy, weight, spare);
+    add_scaled_rows(spare, row_scale, dx);
+    return;
+  }
   const profile::Scope scope("linear_backward_input", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
@@ -160,6 +168,7 @@ void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight
 }
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
+  GM_ON_CUDA(dy, linear_backward_weight(dy, x, dweight));
   const profile::Scope scope("linear_backward_weight", [&] {
     return profile::Work{
         .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(x.size(1)),

@@ -6,33 +6,14 @@
 #include <string>
 
 #include "core/error.h"
-#include "distributed/cuda/adamw.h"
+#include "core/ops/cuda/table.h"
+#include "distributed/cuda/graph.h"
 #ifdef GROWMERGE_HAVE_NCCL
 #include "distributed/cuda/nccl_communicator.h"
 #endif
 
 namespace growmerge::distributed {
 namespace {
-
-void adamw_step(float* param, const float* grad, float* m, float* v, void* bf16_copy, long n,
-                float lr, float beta1, float beta2, float eps, float weight_decay,
-                float bias_correction1, float bias_correction2, float grad_scale, void* stream) {
-  adamw_step_cuda({.param = param,
-                   .grad = grad,
-                   .m = m,
-                   .v = v,
-                   .bf16_copy = bf16_copy,
-                   .n = n,
-                   .lr = lr,
-                   .beta1 = beta1,
-                   .beta2 = beta2,
-                   .eps = eps,
-                   .weight_decay = weight_decay,
-                   .bias_correction1 = bias_correction1,
-                   .bias_correction2 = bias_correction2,
-                   .grad_scale = grad_scale},
-                  stream);
-}
 
 CudaBackend describe() {
   CudaBackend backend;
@@ -53,11 +34,12 @@ CudaBackend describe() {
 #endif
   for (int i = 0; i < backend.num_devices; ++i) {
     cudaDeviceProp properties;
-    if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) {
-      backend.description += concat(", device ", i, ": ", properties.name);
-    }
+    const bool known = cudaGetDeviceProperties(&properties, i) == cudaSuccess;
+    backend.device_names.emplace_back(known ? properties.name : "unknown");
+    backend.description += concat(", device ", i, ": ", backend.device_names.back());
   }
-  backend.adamw_step = adamw_step;
+  backend.record_graph = record_graph;
+  backend.ops = ops::cuda::make_cuda_ops();
   return backend;
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <memory>
 
+#include "core/backend.h"
 #include "core/checkpoint.h"
 #include "core/error.h"
 #include "core/flops.h"
@@ -11,6 +12,7 @@
 #include "data/mixture.h"
 #include "data/prefetch.h"
 #include "data/token_stream.h"
+#include "distributed/device.h"
 #include "distributed/train.h"
 #include "launch/commands/commands.h"
 #include "launch/headroom.h"
@@ -102,6 +104,7 @@ StagePlan plan(const TrainCommandConfig& config) {
   out.seed = static_cast<std::uint64_t>(config.train.seed);
   out.resumable = true;
   out.saves_on_signal = true;
+  out.place_keys = {"device", "cuda_graphs"};
   out.inputs.push_back({config.model.empty() ? "tokenizer" : "model", start_path(config)});
   add_source_inputs(out, config);
   return out;
@@ -153,25 +156,37 @@ std::string estimate(const TrainCommandConfig& config, int ranks) {
     text += "data      " + use.name + ": " + format_count(use.tokens) + " tokens, " +
             concat(std::round(use.epochs * 1000) / 1000) + " epochs\n";
   }
-  text += "memory    " +
-          format_bytes(static_cast<double>(
-              distributed::training_bytes(train, model, config.mixture.row_tokens, ranks))) +
-          " a rank\n";
+  const bool on_cuda =
+      train.device == "cuda" || (train.device == "auto" && opened_cuda_backend() != nullptr);
+  const auto memory = distributed::training_memory(train, model, config.mixture.row_tokens, ranks,
+                                                   on_cuda ? at::kCUDA : at::kCPU);
+  text += "memory    " + format_bytes(static_cast<double>(memory.host)) + " a rank\n";
+  if (on_cuda) {
+    text += "GPU       " + format_bytes(static_cast<double>(memory.device)) + " a rank\n";
+  }
   return text + "disk      " +
          format_bytes(
              static_cast<double>(distributed::checkpoint_bytes(train, model, plan.steps))) +
          " for checkpoints, the finished model included\n";
 }
 
-/// Refuses work that cannot end well, before it starts. Every rank calls it, rank 0 of a machine
-/// looks at its memory and rank 0 of all at the disk.
+/// Refuses work that cannot end well, before it starts. Every rank calls it and looks at its GPU,
+/// rank 0 of a machine looks at its memory and rank 0 of all at the disk.
 void check_room(const distributed::TrainConfig& train, const ModelConfig& model,
-                std::int64_t row_tokens, const StageRun& run) {
+                std::int64_t row_tokens, const distributed::Placement& place, const StageRun& run) {
+  const auto memory =
+      distributed::training_memory(train, model, row_tokens, run.comm.size(), place.device.type());
   if (run.comm.local_rank() == 0) {
-    const std::int64_t rank =
-        distributed::training_bytes(train, model, row_tokens, run.comm.size());
-    require_memory(static_cast<double>(rank) * run.comm.local_size(),
+    require_memory(static_cast<double>(memory.host) * run.comm.local_size(),
                    concat("training on ", run.comm.local_size(), " rank(s) of this machine"));
+  }
+  if (place.device.is_cuda()) {
+    const double there = distributed::available_device_memory(place.device);
+    const auto needed = static_cast<double>(memory.device);
+    GM_CHECK(there >= needed, kInvalidArgument, "training needs ", format_bytes(needed),
+             " of GPU memory, ", place.device.str(), " (", place.name, ") has ",
+             format_bytes(there),
+             " free; lower microbatch_rows or row_tokens, or take a smaller model");
   }
   if (run.comm.is_root()) {
     const auto plan = distributed::plan_training(train, model, row_tokens);
@@ -204,9 +219,12 @@ void work(const TrainCommandConfig& config, StageRun& run) {
   std::unique_ptr<BatchSource> held_out;
   std::unique_ptr<StepObserver> symmetry;
   distributed::TrainConfig train;
+  const CudaBackend* backend = opened_cuda_backend();
+  const distributed::Placement place =
+      distributed::place_rank(config.train.device, backend, run.comm);
   run_agreed(run.comm, [&] {
     train = resolve_budget(config);
-    check_room(train, start_config(config), config.mixture.row_tokens, run);
+    check_room(train, start_config(config), config.mixture.row_tokens, place, run);
     model = start_model(config);
     const data::ModelFit fit{.vocab_size = model.config.vocab_size,
                              .tokenizer_hash = tokenizer_hash_of(start_path(config))};
@@ -224,13 +242,21 @@ void work(const TrainCommandConfig& config, StageRun& run) {
                                     .companions_from = start_path(config),
                                     .start_identity = start_identity(config, run.manifest),
                                     .flops_before = before.flops_total,
-                                    .tokens_before = before.tokens_total};
+                                    .tokens_before = before.tokens_total,
+                                    .device = place.device,
+                                    .device_name = place.name};
   std::vector<StepObserver*> observers;
   if (symmetry != nullptr && run.comm.is_root()) {  // which alone writes metrics
     observers.push_back(symmetry.get());
   }
-  const distributed::TrainResult result = distributed::train(
-      train, std::move(model), *source, held_out.get(), run.comm, observers, where);
+  const auto device_comm = distributed::make_device_communicator(place, backend, run.comm);
+  Communicator& comm = device_comm != nullptr ? *device_comm : run.comm;
+  if (place.device.is_cuda()) {
+    log_info(concat("training on ", run.comm.size(), " GPU(s), this rank's is ", place.device.str(),
+                    ", ", place.name));
+  }
+  const distributed::TrainResult result =
+      distributed::train(train, std::move(model), *source, held_out.get(), comm, observers, where);
   Manifest& manifest = run.manifest;
   manifest.flops = result.flops;
   manifest.flops_total = before.flops_total + result.flops;
@@ -243,6 +269,7 @@ void work(const TrainCommandConfig& config, StageRun& run) {
     manifest.notes["continued_from_path"] = config.model;
     manifest.notes["start_flops"] = concat(before.flops_total);
   }
+  manifest.notes["device"] = place.name;
   manifest.notes["steps"] = std::to_string(result.steps);
   manifest.notes["budget_mismatch"] = concat(result.budget_mismatch);
   for (const auto& [name, loss] : result.held_out) {

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "encode": ["tokenizer_benchmark.py"],
     "tokenize": ["tokenize_benchmark.py"],
     "start": ["start_benchmark.py"],
+    "gpu": ["gpu_benchmark.py"],
 }
 
 

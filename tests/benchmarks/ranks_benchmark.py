@@ -68,6 +68,7 @@ def main():
             "init": {"tokenizer": str(tokenizer), "hidden_size": 160, "intermediate_size": 432, "num_layers": 6,
                      "num_heads": 5, "max_position_embeddings": TOKENS},
             "mixture": {"row_tokens": TOKENS, "sources": [{"path": str(root / "shards"), "language": "en", "weight": 1}]},
+            "device": "cpu",
             "batch_rows": ROWS, "microbatch_rows": ROWS // 2, "budget": {"steps": options.steps}, "log_every": 1,
             "save_trainer_state": False}))
         count = 0

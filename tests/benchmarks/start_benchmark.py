@@ -72,6 +72,7 @@ def main():
         measure([PROGRAM, "tokenize", f"en={DATA / 'corpora/en/tinyshakespeare/dev.jsonl'}", "--set",
                  f"tokenizer={model}", "--out", root / "shards"])
         (root / "train.yaml").write_text(json.dumps({
+            "device": "cpu",
             "model": str(model), "batch_rows": 8, "budget": {"steps": 2}, "log_every": 1, "save_trainer_state": False,
             "mixture": {"row_tokens": 256, "sources": [{"path": str(root / "shards"), "language": "en", "weight": 1}]}}))
         figures = {

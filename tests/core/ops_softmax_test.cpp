@@ -79,7 +79,7 @@ TEST(Attention, EqualsTheDefinition) {
         in.k = exact.k.to(dtype);
         in.v = exact.v.to(dtype);
         const at::Tensor out = at::empty(in.q.sizes(), dtype);
-        attention_forward(in.shape, in.starts, in.q, in.k, in.v, out, at::Tensor());
+        attention_forward(in.shape, {in.starts}, in.q, in.k, in.v, out, at::Tensor());
         EXPECT_LE(max_difference(out, reference_attention(in)), bound)
             << kv_heads << " key-value heads of " << head_dim;
       }
@@ -101,7 +101,7 @@ TEST(Attention, SegmentsThatContinuePrefixesEqualWholeSequences) {
       return x.narrow(0, start, size);
     };
     const auto cut = [&, dtype = dtype](const at::Tensor& x) {
-      return part(x, 0, kA + kB + kC + kD).contiguous();
+      return part(x, 0, kA + kB + kC + kD).contiguous().to(dtype);
     };
     const at::Tensor q = cut(parts.q);
     const at::Tensor k = cut(parts.k);
@@ -122,14 +122,14 @@ TEST(Attention, SegmentsThatContinuePrefixesEqualWholeSequences) {
     continues({{0, kA}});
     continues({{0, kA}, {kA + kB, kC}});
     const at::Tensor out = at::empty(q.sizes(), dtype);
-    attention_forward(parts.shape, starts, q, k, v, out, at::Tensor(), &prefixes);
+    attention_forward(parts.shape, {starts}, q, k, v, out, at::Tensor(), &prefixes);
     const auto whole = [&](const at::Tensor& x) {
       const at::Tensor a = part(x, 0, kA);
       return at::cat({a, part(x, kA, kB), a, part(x, kA + kB, kC + kD)});
     };
     const at::Tensor expected = at::empty({2 * kA + kB + kC + kD, q.size(1)}, dtype);
-    attention_forward(parts.shape, std::vector<std::int32_t>{0, kA + kB, 2 * kA + kB + kC + kD},
-                      whole(q), whole(k), whole(v), expected, at::Tensor());
+    const std::vector<std::int32_t> joined = {0, kA + kB, 2 * kA + kB + kC + kD};
+    attention_forward(parts.shape, {joined}, whole(q), whole(k), whole(v), expected, at::Tensor());
     const at::Tensor same =
         at::cat({part(expected, 0, kA + kB), part(expected, 2 * kA + kB, kC + kD)});
     EXPECT_LE(max_difference(out, same), bound);
@@ -143,14 +143,14 @@ TEST(Attention, GradientsEqualFiniteDifferences) {
     const at::Tensor out = at::empty(in.q.sizes(), kF64);
     const at::Tensor lse = at::empty({4, 271}, kF64);
     const auto objective = [&] {
-      attention_forward(in.shape, in.starts, in.q, in.k, in.v, out, lse);
+      attention_forward(in.shape, {in.starts}, in.q, in.k, in.v, out, lse);
       return (out * weight).sum().item<double>();
     };
     (void)objective();
     const at::Tensor dq = at::empty(in.q.sizes(), kF64);
     const at::Tensor dk = at::empty(in.k.sizes(), kF64);
     const at::Tensor dv = at::empty(in.k.sizes(), kF64);
-    attention_backward(in.shape, in.starts, in.q, in.k, in.v, out, lse, weight, dq, dk, dv);
+    attention_backward(in.shape, {in.starts}, in.q, in.k, in.v, out, lse, weight, dq, dk, dv);
     for (const auto& [x, gradient] :
          {std::pair(in.q, dq), std::pair(in.k, dk), std::pair(in.v, dv)}) {
       const at::Tensor direction = at::randn(x.sizes(), kF64);
@@ -169,7 +169,7 @@ TEST(Attention, GradientsEqualFiniteDifferences) {
     const at::Tensor k = in.k.clone();
     const at::Tensor v = in.v.clone();
     (void)objective();
-    attention_backward(in.shape, in.starts, q, k, v, out, lse, weight, q, k, v);
+    attention_backward(in.shape, {in.starts}, q, k, v, out, lse, weight, q, k, v);
     EXPECT_TRUE(at::equal(q, dq) && at::equal(k, dk) && at::equal(v, dv));
   }
 }
@@ -192,8 +192,8 @@ TEST(Attention, GradientsOfLowerPrecisionsAgreeWithFloat64) {
           const at::Tensor v = as(exact.v);
           const at::Tensor out = at::empty(q.sizes(), made);
           const at::Tensor lse = at::empty({4, 271}, acc);
-          attention_forward(exact.shape, exact.starts, q, k, v, out, lse);
-          attention_backward(exact.shape, exact.starts, q, k, v, out, lse, as(dout), q, k, v);
+          attention_forward(exact.shape, {exact.starts}, q, k, v, out, lse);
+          attention_backward(exact.shape, {exact.starts}, q, k, v, out, lse, as(dout), q, k, v);
           gradients.insert(gradients.end(), {q, k, v});
         }
         for (std::size_t i = 0; i < 3; ++i) {

@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "core/transformer_workspace.h"
 #include "tests/core/tiny_model.h"
 #include "tests/support/expect_error.h"
 
@@ -103,6 +104,43 @@ TEST(Transformer, LongSegmentsCrossAttentionBlocks) {
                 1e-6 * (1.0 + std::abs(numeric)))
         << name;
   }
+}
+
+template <class T>
+std::vector<T> values_of(const at::Tensor& tensor) {
+  const at::Tensor dense = tensor.contiguous();
+  return {dense.const_data_ptr<T>(), dense.const_data_ptr<T>() + dense.numel()};
+}
+
+// What CUDA is sent lies in one piece, at addresses that stay while there is room.
+TEST(Transformer, ABatchIsPackedForADevice) {
+  Workspace workspace;
+  const Batch first = packed_batch(3, 5, {5, 2, 3, 5}, 19, 3);
+  const Batch second = packed_batch(3, 5, {1, 4, 1, 1, 3, 5}, 19, 4);
+  const Batch third = packed_batch(3, 5, {1, 1, 1, 1, 1, 1, 4, 5}, 19, 5);
+  const void* address = nullptr;
+  for (const Batch* batch : {&first, &second, &third}) {
+    const DeviceBatch& sent = workspace.impl().upload(*batch, at::kCPU);
+    EXPECT_TRUE(sent.tokens.equal(batch->tokens));
+    EXPECT_TRUE(sent.targets.equal(batch->targets));
+    std::vector<std::int32_t> starts = batch->segment_starts;
+    starts.resize(batch == &third ? 16 : 8, 15);  // padded by empty segments
+    EXPECT_EQ(values_of<std::int32_t>(sent.starts), starts);
+    std::vector<std::int32_t> positions;
+    for (std::size_t s = 0; s + 1 < batch->segment_starts.size(); ++s) {
+      for (std::int32_t i = batch->segment_starts[s]; i < batch->segment_starts[s + 1]; ++i) {
+        positions.push_back(i - batch->segment_starts[s]);
+      }
+    }
+    EXPECT_EQ(values_of<std::int32_t>(sent.positions), positions);
+    EXPECT_EQ(sent.loss_sum.numel(), 3);
+    if (batch == &second) {
+      EXPECT_EQ(sent.packed.const_data_ptr(), address) << "there was room";
+    }
+    address = sent.packed.const_data_ptr();
+  }
+  EXPECT_ERROR(workspace.impl().upload(packed_batch(3, 5, {6, 9}, 19, 6), at::kCPU), kMismatch,
+               "a segment has 9 positions, a row 5");
 }
 
 TEST(Transformer, ChunkRowsDoNotMatter) {

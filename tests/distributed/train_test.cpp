@@ -40,6 +40,7 @@ struct Setting {
   std::uint64_t seed = 3;
   std::string start = "tiny";
   std::vector<StepObserver*> observers;
+  std::optional<std::size_t> late;
 };
 
 TrainResult run(const fs::path& dir, const Setting& setting) {
@@ -48,7 +49,7 @@ TrainResult run(const fs::path& dir, const Setting& setting) {
   SyntheticSource held_out({.seed = 4, .rows = 5});
   const auto comm = make_single_process_communicator();
   return train(setting.config, tiny_model(), source, &held_out, *comm, setting.observers,
-               {.work_dir = dir, .start_identity = setting.start});
+               {.work_dir = dir, .start_identity = setting.start, .steps_read_late = setting.late});
 }
 
 /// What SIGKILL would leave: throws out of the loop after a step.
@@ -156,6 +157,100 @@ TEST(Train, MetricsSayWhatHappened) {
   EXPECT_EQ(evaluated, (std::vector<std::int64_t>{0, 4, 8}));
   EXPECT_EQ(result.held_out.at("held_out_loss"),
             metrics_of(dir.path()).back()["held_out_loss"].get<double>());
+}
+
+std::vector<nlohmann::json> without_times(std::vector<nlohmann::json> lines) {
+  for (auto& line : lines) {
+    line.erase("tokens_per_s");
+    line.erase("mfu");
+  }
+  return lines;
+}
+
+TEST(Train, NumbersThatAreReadLateAreTheSame) {
+  std::vector<std::vector<nlohmann::json>> metrics;
+  std::vector<std::string> models;
+  for (const std::size_t late : {0, 1, 3}) {
+    const testing::TemporaryDirectory dir;
+    Setting setting;
+    setting.config.eval_every = 3;
+    setting.config.checkpoint_every = 4;
+    setting.config.log_every = 2;
+    setting.late = late;
+    EXPECT_EQ(run(dir.path(), setting).losses.size(), 8U);
+    metrics.push_back(without_times(metrics_of(dir.path())));
+    models.push_back(hash_file(dir.path() / "model.safetensors") +
+                     hash_file(dir.path() / "trainer/moments.safetensors"));
+  }
+  EXPECT_EQ(metrics[0].size(), 8U) << "4 of steps, 4 of evaluations";
+  for (const std::size_t i : {1U, 2U}) {
+    EXPECT_EQ(metrics[i], metrics[0]);
+    EXPECT_EQ(models[i], models[0]);
+  }
+}
+
+/// Keeps the masters after every third step.
+class EveryThird final : public StepObserver {
+ public:
+  bool wants(std::int64_t step) const override { return step % 3 == 0; }
+  void after_step(const StepInfo& info, const ParamMap& params,
+                  std::map<std::string, double>&) override {
+    seen[info.step] = params.begin()->second.clone();
+  }
+  std::map<std::int64_t, at::Tensor> seen;
+};
+
+TEST(Train, ObserversSeeTheirStepHoweverLateNumbersAreRead) {
+  EveryThird early;
+  EveryThird late;
+  for (EveryThird* observer : {&early, &late}) {
+    const testing::TemporaryDirectory dir;
+    Setting setting;
+    setting.observers = {observer};
+    setting.late = observer == &late ? 2 : 0;
+    run(dir.path(), setting);
+  }
+  ASSERT_EQ(early.seen.size(), 2U);
+  ASSERT_EQ(late.seen.size(), 2U);
+  for (const auto& [step, params] : early.seen) {
+    EXPECT_TRUE(late.seen.at(step).equal(params)) << step;
+  }
+  EXPECT_FALSE(early.seen.at(3).equal(early.seen.at(6)));
+}
+
+TEST(Train, AStepThatIsNotFiniteChangesNothingAndIsNamedWhenItIsRead) {
+  for (const std::size_t late : {0, 1, 2}) {
+    const testing::TemporaryDirectory dir;
+    Setting setting;
+    setting.config.schedule.lr = 1e30;  // step 1 is finite, what it leaves behind is not
+    setting.config.schedule.warmup_steps = 0;
+    setting.config.clip_norm = 0.0;
+    setting.config.checkpoint_every = 1;
+    setting.late = late;
+    const std::string error =
+        testing::error_of(ErrorCode::kCorrupt, [&] { run(dir.path(), setting); });
+    EXPECT_NE(error.find("step 2, rows 4 to 7: loss"), std::string::npos) << error;
+    EXPECT_TRUE(fs::exists(dir.path() / "step-1/model.safetensors"));
+    EXPECT_FALSE(fs::exists(dir.path() / "step-2")) << "late by " << late;
+  }
+}
+
+TEST(Train, RowsWhoseLossIsNotFiniteAreNamed) {
+  for (const std::size_t late : {0, 2}) {
+    const testing::TemporaryDirectory dir;
+    const auto comm = make_single_process_communicator();
+    SyntheticSource source({.seed = 3});
+    TrainConfig config = small_config();
+    config.microbatch_rows = 3;
+    Model model = tiny_model();
+    model.params.at("model.norm.weight").fill_(std::nan(""));
+    const std::string error = testing::error_of(ErrorCode::kCorrupt, [&] {
+      return train(config, model, source, nullptr, *comm, {},
+                   {.work_dir = dir.path(), .steps_read_late = late});
+    });
+    EXPECT_NE(error.find("step 1, rows 0 to 3: loss"), std::string::npos) << error;
+    EXPECT_NE(error.find("not finite in rows 0, 1, 2, 3 on rank 0"), std::string::npos) << error;
+  }
 }
 
 TEST(Train, AnotherRunIsRefused) {
@@ -385,6 +480,9 @@ TEST(Train, BadInputIsRefusedBeforeWork) {
   EXPECT_NE(
       testing::error_of(ErrorCode::kInvalidArgument, [&] { config.validate(); }).find("bfloat16"),
       std::string::npos);
+  config = small_config();
+  config.device = "gpu";
+  EXPECT_ERROR(config.validate(), kInvalidArgument, "expected auto, cpu or cuda, got 'gpu'");
   config = small_config();
   config.optimizer.beta1 = 1.0;
   EXPECT_ERROR(config.validate(), kInvalidArgument, "beta1 must be in [0, 1), got 1");

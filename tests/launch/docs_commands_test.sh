@@ -10,6 +10,7 @@ for entry in "$source_dir"/*; do
   case ${entry##*/} in runs | build) ;; *) ln -s "$entry" "$scratch/" ;; esac
 done
 export PATH="$(dirname "$binary"):$PATH"
+export CUDA_VISIBLE_DEVICES= # two ranks here, however many GPUs the machine has
 make_readers_files() {
   growmerge artificial --out reader/text --set seed=1
   growmerge tokenizer --out reader/tokenizer --set vocab_size=512 \

@@ -151,6 +151,24 @@ TEST_F(MicroExperiment, DryRunsSayWhatAndDoNothing) {
   EXPECT_TRUE(train.says("FLOP") && train.says("epochs") && train.says("memory")) << train.output;
 }
 
+TEST_F(MicroExperiment, TheDeviceIsNoPartOfWhatTrainingMakes) {
+  ASSERT_EQ(first_.code, 0);
+  EXPECT_EQ(read_manifest(path("base"))->notes.at("device"), "CPU");
+  const std::string train =
+      "train --config " + path("medium-1x.yaml") + " --set device=cuda --out ";
+  const std::string without_gpus = "CUDA_VISIBLE_DEVICES=";
+  const Ran same = growmerge(train + path("medium-1x"), without_gpus);
+  EXPECT_EQ(same.code, 0) << same.output;
+  EXPECT_TRUE(same.says("up to date")) << same.output;
+  const Ran dry = growmerge(train + path("never") + " --dry-run", without_gpus);
+  EXPECT_EQ(dry.code, 0) << dry.output;
+  EXPECT_TRUE(dry.says("\nGPU       ")) << dry.output;
+  const Ran none = growmerge(train + path("never"), without_gpus);
+  EXPECT_EQ(none.code, 2) << none.output;
+  EXPECT_TRUE(none.says("device: cuda is asked for, but")) << none.output;
+  fs::remove_all(path("never") + ".tmp");
+}
+
 TEST_F(MicroExperiment, BadModelsAreRefusedWithWhatIsWrong) {
   ASSERT_EQ(first_.code, 0);
   const fs::path bad = dir_->path() / "bad";
@@ -264,7 +282,7 @@ std::string long_training(const std::string& run_dir) {
          "      model: " +
          run_dir +
          "/base\n      budget: {steps: 4000}\n"
-         "      batch_rows: 8\n      checkpoint_every: 20\n      log_every: 1\n"
+         "      device: cpu\n      batch_rows: 8\n      checkpoint_every: 20\n      log_every: 1\n"
          "      mixture: {row_tokens: 64, sources: [{path: " +
          run_dir + "/shards, language: base, weight: 1}]}\n";
 }

@@ -39,6 +39,22 @@ TEST(StageIdentity, DoesNotDependOnWhereInputsLie) {
   EXPECT_EQ(describe_change(a, b), "");
 }
 
+TEST(StageIdentity, DoesNotDependOnWhereWorkIsDone) {
+  TemporaryDirectory dir;
+  write_text(dir.path() / "m/model.txt", "one");
+  const auto planned = [&](const std::string& rest) {
+    StagePlan plan = plan_of((dir.path() / "m").string(), rest);
+    plan.place_keys = {"device"};
+    return planned_manifest(plan);
+  };
+  const Manifest without = planned("lr: 1\n");
+  EXPECT_EQ(planned("device: cuda\nlr: 1\n").identity, without.identity);
+  EXPECT_EQ(planned("lr: 1\ndevice: auto\n").identity, without.identity);
+  EXPECT_NE(planned("lr: 1\nrun:\n  device: cuda\n").identity, without.identity)
+      << "another key of that name";
+  EXPECT_NE(planned("lr: 1\ndevices: 2\n").identity, without.identity);
+}
+
 TEST(StageIdentity, ChangesAreNamed) {
   TemporaryDirectory dir;
   write_text(dir.path() / "m/model.txt", "one");

@@ -58,11 +58,11 @@ TrainConfig small_config() {
 }
 
 TrainResult run(const TrainConfig& config, Communicator& comm, const std::filesystem::path& dir,
-                std::vector<StepObserver*> observers = {}) {
+                std::vector<StepObserver*> observers = {}, std::size_t late = 0) {
   SyntheticSource source({.seed = 3});
   SyntheticSource held_out({.seed = 4, .rows = 7});
   return distributed::train(config, tiny_model(), source, &held_out, comm, observers,
-                            {.work_dir = dir, .start_identity = "tiny"});
+                            {.work_dir = dir, .start_identity = "tiny", .steps_read_late = late});
 }
 
 double relative_difference(const std::vector<double>& a, const std::vector<double>& b) {
@@ -130,6 +130,7 @@ TEST_F(MpiTraining, MoreRanksThanRowsWork) {
 /// Breaks one weight on the last rank alone, after step 2.
 class Poison final : public StepObserver {
  public:
+  bool wants(std::int64_t step) const override { return step == 2; }
   void after_step(const StepInfo& info, const ParamMap& params,
                   std::map<std::string, double>&) override {
     if (info.step == 2 && world().rank() == world().size() - 1) {
@@ -139,13 +140,14 @@ class Poison final : public StepObserver {
   }
 };
 
-TEST_F(MpiTraining, ANanOnOneRankStopsAllAndSavesNothing) {
+void expect_a_nan_stops_all(std::size_t late, std::vector<StepObserver*> observers) {
   const SharedDirectory dir;
   TrainConfig config = small_config();
   config.checkpoint_every = 2;
   Poison poison;
+  observers.push_back(&poison);
   try {
-    static_cast<void>(run(config, world(), dir.sub("nan"), {&poison}));
+    static_cast<void>(run(config, world(), dir.sub("nan"), observers, late));
     ADD_FAILURE() << "nothing thrown";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::kCorrupt);
@@ -157,6 +159,28 @@ TEST_F(MpiTraining, ANanOnOneRankStopsAllAndSavesNothing) {
   const auto newest = distributed::newest_training_checkpoint(dir.sub("nan"));
   ASSERT_TRUE(newest.has_value());
   EXPECT_EQ(newest->filename(), "step-2");
+}
+
+TEST_F(MpiTraining, ANanOnOneRankStopsAllAndSavesNothing) { expect_a_nan_stops_all(0, {}); }
+
+/// Wants a step that goes wrong, and nothing else.
+class WantsThird final : public StepObserver {
+ public:
+  bool wants(std::int64_t step) const override { return step == 3; }
+  void after_step(const StepInfo&, const ParamMap&, std::map<std::string, double>&) override {
+    ADD_FAILURE() << "step 3 is not finite";
+  }
+};
+
+// Ranks that read late must all read at the same place, or their messages cross.
+TEST_F(MpiTraining, ANanThatIsReadLateStopsAllHoweverFewWantToReadNow) {
+  expect_a_nan_stops_all(1, {});
+  WantsThird third;
+  if (world().is_root()) {
+    expect_a_nan_stops_all(2, {&third});
+  } else {
+    expect_a_nan_stops_all(2, {});
+  }
 }
 
 /// Asks this rank to stop after step 4, on the last rank alone.

@@ -1,0 +1,268 @@
+// The CUDA kernels behind core/ops/*.h on plain device pointers: what the .cu files beside the CPU
+// operators define for float, double and Bf16, and what core/ops/cuda/*_ops.cpp calls. No torch, no
+// CUDA types.
+//
+// All enqueue on `stream` and return; definitions, shapes and symbols are those of core/ops/*.h.
+// Every sum has a fixed order, and none is made by atomic additions: the same inputs give the same
+// bits. Errors: kInternal when a launch fails.
+#pragma once
+
+#include "core/ops/kernels/kernels.h"
+
+namespace growmerge::ops::cuda {
+
+using Stream = void*;  // a cudaStream_t
+
+// --- rms_norm.cu ---
+
+constexpr Index kRmsNormMost = 16384;  // elements a row (kUnsupported above)
+
+template <class T>
+struct AddRmsNorm {
+  Index rows = 0, d = 0;
+  const T* x = nullptr;
+  const T* delta = nullptr;  // may be null: then sum is not written
+  const T* gain = nullptr;
+  double eps = 0.0;
+  T* sum = nullptr;
+  T* y = nullptr;
+  Acc<T>* rstd = nullptr;
+};
+template <class T>
+void add_rms_norm(const AddRmsNorm<T>& a, Stream stream);
+
+template <class T>
+struct ApplyRmsNorm {
+  Index rows = 0, d = 0;
+  const T* x = nullptr;
+  const T* gain = nullptr;
+  const Acc<T>* rstd = nullptr;
+  T* y = nullptr;
+};
+template <class T>
+void apply_rms_norm(const ApplyRmsNorm<T>& a, Stream stream);
+
+template <class T>
+struct RmsNormBackward {
+  Index rows = 0, d = 0;
+  const T* dy = nullptr;
+  const T* x = nullptr;
+  const T* gain = nullptr;
+  const Acc<T>* rstd = nullptr;
+  T* dx = nullptr;
+  Acc<T>* dgain = nullptr;
+  Acc<T>* partial = nullptr;  // scratch [rms_norm_parts(rows), d]
+};
+[[nodiscard]] Index rms_norm_parts(Index rows);
+template <class T>
+void rms_norm_backward(const RmsNormBackward<T>& a, Stream stream);
+
+// --- rope.cu ---
+
+template <class T>
+struct Rope {
+  Index rows = 0, heads = 0, head_dim = 0;
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+  const std::int32_t* positions = nullptr;
+  bool inverse = false;
+  T* x = nullptr;
+};
+template <class T>
+void rope(const Rope<T>& a, Stream stream);
+
+// --- gated_mlp.cu; activation: 0 silu, 1 gelu, 2 gelu_tanh ---
+
+template <class T>
+struct Gated {
+  int activation = 0;
+  Index n = 0;
+  T* gate = nullptr;  // forward only reads gate and up
+  T* up = nullptr;
+  T* out = nullptr;  // forward: the result; backward: the gradient, which becomes it
+};
+template <class T>
+void gated_forward(const Gated<T>& a, Stream stream);
+template <class T>
+void gated_backward(const Gated<T>& a, Stream stream);
+
+// --- cross_entropy.cu ---
+
+template <class T>
+struct SoftmaxTile {
+  Index rows = 0, width = 0, first = 0;
+  T* logits = nullptr;
+  const std::int64_t* targets = nullptr;
+  Acc<T>* max = nullptr;
+  Acc<T>* sum = nullptr;
+  Acc<T>* at_target = nullptr;
+};
+template <class T>
+void softmax_tile(const SoftmaxTile<T>& a, Stream stream);
+
+template <class A>
+struct CombineTiles {
+  Index tiles = 0, rows = 0;
+  A* max = nullptr;
+  const A* sum = nullptr;
+  const A* at_target = nullptr;
+  const std::int64_t* targets = nullptr;
+  A* nll = nullptr;
+};
+template <class A>
+void combine_tiles(const CombineTiles<A>& a, Stream stream);
+
+template <class T>
+struct SubtractTargets {
+  Index rows = 0, d = 0;
+  const std::int64_t* targets = nullptr;
+  double scale = 1.0;
+  const T* weight = nullptr;
+  const T* x = nullptr;
+  Acc<T>* dx = nullptr;
+  T* scaled = nullptr;
+};
+template <class T>
+void subtract_targets(const SubtractTargets<T>& a, Stream stream);
+
+template <class T>
+struct LogProbs {
+  Index rows = 0, width = 0;
+  const T* logits = nullptr;
+  const std::int64_t* targets = nullptr;
+  Acc<T>* log_prob = nullptr;
+  bool* greedy = nullptr;  // may be null
+};
+template <class T>
+void log_probs(const LogProbs<T>& a, Stream stream);
+
+template <class T>
+struct ScaleRows {
+  Index rows = 0, d = 0;
+  const T* x = nullptr;
+  const Acc<T>* scale = nullptr;
+  T* y = nullptr;         // scale_rows()
+  Acc<T>* sum = nullptr;  // add_scaled_rows()
+};
+template <class T>
+void scale_rows(const ScaleRows<T>& a, Stream stream);
+template <class T>
+void add_scaled_rows(const ScaleRows<T>& a, Stream stream);
+
+// --- embedding.cu ---
+
+template <class T>
+struct EmbeddingForward {
+  Index n = 0, d = 0;
+  const std::int64_t* tokens = nullptr;
+  const T* table = nullptr;
+  T* x = nullptr;
+};
+template <class T>
+void embedding_forward(const EmbeddingForward<T>& a, Stream stream);
+
+/// What the gradient sorts by: the token, or `vocab` where that is negative; and 0, 1, 2, ...
+void embedding_keys(Index n, std::int32_t vocab, const std::int64_t* tokens, std::int32_t* keys,
+                    std::int32_t* positions, Stream stream);
+
+template <class T>
+struct EmbeddingBackward {
+  Index n = 0, d = 0;
+  std::int32_t vocab = 0;
+  const std::int32_t* keys = nullptr;       // ascending
+  const std::int32_t* positions = nullptr;  // ascending where keys are equal
+  const T* dx = nullptr;
+  Acc<T>* dtable = nullptr;
+};
+template <class T>
+void embedding_backward(const EmbeddingBackward<T>& a, Stream stream);
+
+// --- attention.cu: any dtype, head_dim at most kAttentionMost ---
+
+constexpr Index kAttentionMost = 512;
+
+template <class T>
+struct Attention {
+  Index n = 0;         // queries
+  Index num_keys = 0;  // n in segments; queries are the last n positions of them otherwise
+  Index heads = 0, kv_heads = 0, head_dim = 0;
+  double scale = 1.0;
+  const std::int32_t* starts = nullptr;  // [segments + 1]; null: all keys are one segment
+  Index segments = 0;
+  const T* q = nullptr;
+  const T* k = nullptr;
+  const T* v = nullptr;
+  T* out = nullptr;
+  Acc<T>* lse = nullptr;  // forward: may be null
+  // Backward. dq may be q; dk and dv are no tensors that are read.
+  const T* dout = nullptr;
+  Acc<T>* delta = nullptr;  // scratch [heads, n]
+  T* dq = nullptr;
+  T* dk = nullptr;
+  T* dv = nullptr;
+};
+template <class T>
+void attention_forward(const Attention<T>& a, Stream stream);
+template <class T>
+void attention_backward(const Attention<T>& a, Stream stream);
+
+// --- row_losses.cu ---
+
+template <class A>
+struct RowLosses {
+  Index rows = 0, row_tokens = 0;
+  const A* nll = nullptr;
+  const std::int64_t* targets = nullptr;
+  double* loss_sum = nullptr;
+  std::int64_t* num_targets = nullptr;
+};
+template <class A>
+void row_losses(const RowLosses<A>& a, Stream stream);
+
+// --- core/adamw.cu ---
+
+/// Pieces of this many elements are one block's work and, in squared norms, one sum.
+constexpr Index kAdamWPiece = 1 << 15;
+constexpr int kAdamWMost = 64;  // tensors a launch
+
+/// Some tensors of one launch, cut into pieces: those of tensor t begin at piece first[t].
+template <class T>
+struct AdamWTensors {
+  int count = 0;
+  int pieces = 0;
+  int first[kAdamWMost];
+  Index n[kAdamWMost];
+  const T* grad[kAdamWMost];
+  // squared_norm_pieces() needs no more.
+  T* param[kAdamWMost];
+  T* m[kAdamWMost];
+  T* v[kAdamWMost];
+  Bf16* copy[kAdamWMost];  // null: none
+  bool decayed[kAdamWMost];
+
+  /// Takes the next place; n, grad and the rest are the caller's to fill.
+  int add(Index elements) {
+    const int t = count++;
+    first[t] = pieces;
+    n[t] = elements;
+    pieces += static_cast<int>((elements + kAdamWPiece - 1) / kAdamWPiece);
+    return t;
+  }
+};
+
+struct AdamWConstants {
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0;
+};
+
+/// `schedule` and `factors` as AdamWSchedule and AdamWFactors (core/ops/cuda_ops.h) order them.
+void adamw_factors(const double* schedule, const double* squared_norm, const double* loss_sum,
+                   const double* num_targets, double* factors, Stream stream);
+template <class T>
+void adamw_step(const AdamWTensors<T>& tensors, const AdamWConstants& constants,
+                const double* factors, Stream stream);
+/// sums[i] becomes the sum of squares of piece i.
+template <class T>
+void squared_norm_pieces(const AdamWTensors<T>& tensors, double* sums, Stream stream);
+void sum_pieces(Index pieces, const double* sums, double* total, Stream stream);
+
+}  // namespace growmerge::ops::cuda
