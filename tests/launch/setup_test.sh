@@ -2,6 +2,7 @@
 # launch/setup.sh where it can do nothing: it must say what is lacking and change nothing. The machine is faked by
 # programs in front of PATH: a user who is not root, no package installed, apt-get that leaves a trace.
 set -u
+unset GROWMERGE_NO_APT TORCH_DIR
 setup=${GROWMERGE_SOURCE_DIR:?}/launch/setup.sh
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
