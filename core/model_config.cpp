@@ -246,6 +246,9 @@ void ModelConfig::validate() const {
   positive("hidden_size", hidden_size);
   positive("intermediate_size", intermediate_size);
   positive("num_hidden_layers", num_layers);
+  // Every layer's tensors are listed before the file is asked for them.
+  GM_CHECK(num_layers <= 10'000, kInvalidArgument, "model config: num_hidden_layers is ",
+           num_layers, ", larger than any model");
   positive("num_attention_heads", num_heads);
   positive("num_key_value_heads", num_kv_heads);
   positive("head_dim", head_dim);

@@ -196,22 +196,20 @@ const std::string& YamlNode::as_string() const {
 }
 
 YamlNode parse_yaml_text(const std::string& text, const std::string& name) {
-  return translate(name, [&] { return convert(YAML::Load(text), name); });
+  return translate(name, [&] {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.empty()) {
+      return convert(YAML::Node(), name);
+    }
+    GM_CHECK(documents.size() == 1, kInvalidArgument, name, ":", documents[1].Mark().line + 1,
+             ": a second document begins, one is expected: remove the '---' between them, or "
+             "write two files");
+    return convert(documents.front(), name);
+  });
 }
 
 YamlNode parse_yaml_file(const std::filesystem::path& path) {
   return parse_yaml_text(read_text(path), path.string());
-}
-
-std::vector<YamlNode> parse_yaml_documents(const std::filesystem::path& path) {
-  const std::string text = read_text(path);
-  return translate(path.string(), [&] {
-    std::vector<YamlNode> out;
-    for (const YAML::Node& node : YAML::LoadAll(text)) {
-      out.push_back(convert(node, path.string()));
-    }
-    return out;
-  });
 }
 
 void apply_override(YamlNode& root, const std::string& assignment) {

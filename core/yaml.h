@@ -44,11 +44,9 @@ struct YamlNode {
 };
 
 /// Errors: kNotFound when the file is absent, kInvalidArgument with file:line:column for broken
-/// YAML or a duplicate key.
+/// YAML, a duplicate key or a second document.
 [[nodiscard]] YamlNode parse_yaml_file(const std::filesystem::path& path);
 [[nodiscard]] YamlNode parse_yaml_text(const std::string& text, const std::string& name);
-/// Documents separated by "---".
-[[nodiscard]] std::vector<YamlNode> parse_yaml_documents(const std::filesystem::path& path);
 
 /// Applies "a.b.c=value" (value is YAML; list items by index: "stages.0.steps=5"). Creates maps on
 /// the way. Errors: kInvalidArgument for a missing '=' or a path that runs through a scalar.

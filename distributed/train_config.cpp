@@ -87,6 +87,7 @@ std::string resumable_config(const TrainConfig& config) {
   copy.peak_tflops = defaults.peak_tflops;
   copy.bucket_mb = defaults.bucket_mb;
   copy.timeout_s = defaults.timeout_s;
+  copy.profile = defaults.profile;
   return dump_config(copy);
 }
 

@@ -121,8 +121,8 @@ struct TrainPlan {
                                       std::int64_t row_tokens);
 
 /// The config as YAML, without what may differ between a run and its resumption (device, logging,
-/// evaluation, checkpoint policy, time-outs, microbatch): two runs with the same text, model and
-/// stream take the same steps.
+/// evaluation, checkpoint policy, time-outs, microbatch, profile): two runs with the same text,
+/// model and stream take the same steps.
 [[nodiscard]] std::string resumable_config(const TrainConfig& config);
 
 }  // namespace growmerge::distributed

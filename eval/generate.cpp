@@ -62,6 +62,10 @@ std::int32_t draw_token(std::span<const float> logits, double temperature, doubl
 Sample generate(const Model& model, const Tokenizer& tokenizer, const std::string& prompt,
                 const SamplingConfig& config, std::uint64_t sample_index) {
   config.validate();
+  GM_CHECK(tokenizer.vocab_size() <= model.config.vocab_size, kMismatch,
+           "sampling: the tokenizer holds ", tokenizer.vocab_size(),
+           " tokens, the model's vocabulary ", model.config.vocab_size,
+           "; take the tokenizer that the model was trained with");
   std::vector<std::int32_t> tokens;
   const auto prefix = prefix_token(model.config, config.prefix);
   if (prefix) {
@@ -75,11 +79,6 @@ Sample generate(const Model& model, const Tokenizer& tokenizer, const std::strin
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
   GM_CHECK(prompt_tokens < context, kInvalidArgument, "sampling: the prompt has ", prompt_tokens,
            " tokens, the model's context is ", context);
-  for (const std::int32_t token : tokens) {
-    GM_CHECK(token >= 0 && token < model.config.vocab_size, kMismatch, "sampling: token ", token,
-             " of the prompt is outside the model's vocabulary of ", model.config.vocab_size);
-  }
-
   const Philox random(static_cast<std::uint64_t>(config.seed),
                       stream_id("eval/generate/" + std::to_string(sample_index)));
   const std::int64_t most = std::min(config.max_tokens, context - prompt_tokens);

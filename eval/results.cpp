@@ -186,8 +186,11 @@ Results read_results(const std::filesystem::path& dir) {
              version, ", this program reads version ", kResultsVersion);
     const Json& config = json.at("config");
     results.model.name = config.at("model_name");
-    results.model.path =
-        std::string(config.at("model_args")).substr(std::string("pretrained=").size());
+    const std::string arguments = config.at("model_args");
+    const std::string lead = "pretrained=";
+    GM_CHECK(arguments.starts_with(lead), kCorrupt, path.string(), ": model_args is '", arguments,
+             "', expected '", lead, "PATH'");
+    results.model.path = arguments.substr(lead.size());
     results.model.identity = config.at("model_identity");
     results.model.dtype = config.at("model_dtype");
     results.model.tokenizer_hash = config.at("tokenizer_hash");

@@ -154,6 +154,9 @@ std::string command_help_text(const Command& command) {
     out += "\nconfig keys, with their defaults (docs/config.md explains each)\n";
     out += dump_fields(command.describe);
   }
+  if (command.config_docs) {
+    out += "\n" + command.config_docs();
+  }
   return out;
 }
 
@@ -165,6 +168,10 @@ std::string config_docs_text() {
       "A key `a.b` is `b` inside `a`; `a[].b`\nis `b` in each item of "
       "the list `a`. `growmerge COMMAND --print-config` writes a complete file to start from.\n";
   for (const Command& command : commands()) {
+    if (command.config_docs) {
+      out += std::string("\n## ") + command.name + "\n\n" + command.doc + ".\n\n" +
+             command.config_docs();
+    }
     if (!command.describe) {
       continue;
     }

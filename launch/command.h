@@ -81,6 +81,8 @@ struct Command {
   const char* details = "";  // shown by --help behind the usage
   /// Config of the command; empty where it has none.
   std::function<void(FieldVisitor&)> describe;
+  /// Markdown for docs/config.md and --help of a command whose config is no struct.
+  std::function<std::string()> config_docs;
   /// Puts PATH... into the config; null where the command takes no paths as config.
   std::function<void(const std::vector<std::string>& paths, YamlNode& config)> place_paths;
   StageFunctions stage;  // empty where the command is no stage

@@ -78,15 +78,23 @@ if [ "$(id -u)" = 0 ]; then
 fi
 known() { apt-cache "${apt_options[@]}" show "$1" >/dev/null 2>&1; }
 
+# A full disk must not pass for a missing network: the quickstart would run something else.
+stop_if_disk_full() {
+  if grep -q 'No space left' "$work/log" || [ "$(df -Pk "$work" | awk 'NR == 2 {print $4}')" -lt 1024 ]; then
+    stop 6 "the disk of '$out' is full: packages and their pages need some 300 MB there while this runs"
+  fi
+}
+
 fetch_lists() {  # private package lists take the place of the machine's
   say "fetching package lists"
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
   apt_options+=(-o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache")
   private_lists=yes
   # update may end well without having fetched anything
-  if ! apt-get "${apt_options[@]}" update >"$work/log" 2>&1 ||
+  if ! LC_ALL=C apt-get "${apt_options[@]}" update >"$work/log" 2>&1 ||
     ! find "$work/lists" -name '*_Packages*' | grep -q . || ! known manpages; then
     tail -n 5 "$work/log" >&2
+    stop_if_disk_full
     stop 3 "package lists cannot be fetched: no network, or no Debian mirror in /etc/apt"
   fi
 }
@@ -114,14 +122,16 @@ done
 download() {
   rm -rf "$work/packages"
   mkdir "$work/packages"
-  (cd "$work/packages" && apt-get "${apt_options[@]}" download "${packages[@]}") >"$work/log" 2>&1
+  (cd "$work/packages" && LC_ALL=C apt-get "${apt_options[@]}" download "${packages[@]}") >"$work/log" 2>&1
 }
 say "downloading ${packages[*]}"
 if ! download; then
   tail -n 5 "$work/log" >&2
+  stop_if_disk_full
   # The machine's lists may name versions that the mirror no longer has.
   { [ $private_lists = no ] && fetch_lists && download; } || {
     tail -n 5 "$work/log" >&2
+    stop_if_disk_full
     stop 3 "download failed: no network, or the Debian mirror does not answer"
   }
 fi
@@ -237,8 +247,11 @@ for language in "${todo[@]}"; do
       sources+=" $(basename "$package" .deb)"
     done
   done
-  list_pages "$work/$language/root" "$language" >"$work/$language/all" &&
-    split -l 40 -a 4 -d "$work/$language/all" "$work/$language/lists/" ||
+  list_pages "$work/$language/root" "$language" >"$work/$language/all" ||
+    stop 6 "$language: listing the pages failed: disk full?"
+  [ -s "$work/$language/all" ] ||
+    stop 2 "$language: the package holds no manual pages (manpages-pt is empty: its pages are in pt-br):$sources"
+  split -l 40 -a 4 -d "$work/$language/all" "$work/$language/lists/" ||
     stop 6 "$language: listing the pages failed: disk full?"
   find "$work/$language/lists" -type f | sort |
     xargs -P "$threads" -d '\n' -I LIST bash -c 'render_list "$1" "$2" "$3"' render LIST "$language" "$work/$language/root" ||

@@ -50,7 +50,8 @@ struct ReportConfig {
   void describe(FieldVisitor& v) {
     v("title", title, "", "of the page");
     v("results", results, "", "directories of eval stages");
-    v("models", models, "", "what each evaluated model is; those not named are shown without");
+    v("models", models, "",
+      "what each evaluated model is; those not named are compared with `base`");
     v("base", base, "", "the unadapted model; empty: the first of role base, else the first");
     v("source_language", source_language, "", "whose loss is watched: label of its tasks");
     v("samples", samples, "", "directories of generate stages; their first samples are shown");
@@ -90,13 +91,18 @@ struct ReportData {
   std::vector<std::pair<std::string, std::vector<std::string>>> samples;
 
   [[nodiscard]] const ReportEntry& entry(const std::string& name) const;
+  /// Whether the config does not name the model: it is then compared with the base on every task.
+  [[nodiscard]] bool says_nothing_of(const std::string& name) const;
 };
 
 /// Reads and compares. Errors: kNotFound naming the directory without results; kInvalidArgument
 /// naming a model of the config that was not evaluated.
 [[nodiscard]] ReportData collect_report(const ReportConfig& config);
 
-[[nodiscard]] std::vector<Table> report_tables(const ReportData& data);
+/// The models, and their scores.
+[[nodiscard]] std::vector<Table> score_tables(const ReportData& data);
+/// Differences of two models, paired: may be long.
+[[nodiscard]] std::vector<Table> difference_tables(const ReportData& data);
 /// For a terminal: the scores, the differences in bits per byte that the study is about, samples.
 [[nodiscard]] std::string report_text(const ReportData& data);
 /// All tables.

@@ -13,7 +13,26 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-/// The directory itself, or its children, that hold results.json; sorted.
+/// Children in the order in which eval was given its models, where its manifest tells; then by
+/// name.
+void sort_as_evaluated(const fs::path& dir, std::vector<fs::path>& children) {
+  std::sort(children.begin(), children.end());
+  const auto manifest = read_manifest(dir);
+  if (!manifest || manifest->stage != "eval") {
+    return;
+  }
+  const auto place = [&inputs = manifest->inputs](const fs::path& child) {
+    return std::find_if(inputs.begin(), inputs.end(),
+                        [&child](const InputRecord& input) {
+                          return input.role == "model " + child.filename().string();
+                        }) -
+           inputs.begin();
+  };
+  std::stable_sort(children.begin(), children.end(),
+                   [&place](const fs::path& a, const fs::path& b) { return place(a) < place(b); });
+}
+
+/// The directory itself, or its children, that hold results.json.
 std::vector<fs::path> result_directories(const fs::path& dir) {
   GM_CHECK(fs::is_directory(dir), kNotFound, "report: no directory '", dir.string(), "'");
   std::vector<fs::path> out;
@@ -26,7 +45,7 @@ std::vector<fs::path> result_directories(const fs::path& dir) {
       inside.push_back(entry.path());
     }
   }
-  std::sort(inside.begin(), inside.end());
+  sort_as_evaluated(dir, inside);
   for (const fs::path& child : inside) {
     if (fs::exists(child / "results.json")) {
       out.push_back(child);
@@ -138,6 +157,14 @@ std::vector<std::string> read_samples(const fs::path& dir, std::size_t most) {
   return out;
 }
 
+/// Those named; the base for a model of which nothing is said.
+std::vector<std::string> baselines_of(const ReportEntry& entry, const ReportData& data) {
+  if (data.says_nothing_of(entry.name) && entry.name != data.base) {
+    return {data.base};
+  }
+  return entry.model.baselines;
+}
+
 void check_names(const ReportConfig& config, const ReportData& data) {
   for (const auto& [name, model] : config.models) {
     (void)data.entry(name);
@@ -168,6 +195,10 @@ const ReportEntry& ReportData::entry(const std::string& name) const {
        "' was not evaluated (there are: ", all, ")");
 }
 
+bool ReportData::says_nothing_of(const std::string& name) const {
+  return config.models.count(name) == 0;
+}
+
 ReportData collect_report(const ReportConfig& config) {
   GM_CHECK(!config.results.empty(), kInvalidArgument,
            "report: give the directories that eval wrote, as paths or as `results`");
@@ -186,13 +217,16 @@ ReportData collect_report(const ReportConfig& config) {
   }
   out.base = find_base(config, out.entries);
   check_names(config, out);
+  // First, so that every table begins with what the others are held against.
+  const auto is_base = [&out](const ReportEntry& entry) { return entry.name == out.base; };
+  std::stable_partition(out.entries.begin(), out.entries.end(), is_base);
   const double base_flops = out.entry(out.base).flops_total;
   for (ReportEntry& entry : out.entries) {
     const double start = entry.flops_sunk > 0.0 ? entry.flops_sunk : base_flops;
     entry.flops_since_growth = std::max(0.0, entry.flops_total - start);
   }
   for (const ReportEntry& entry : out.entries) {
-    for (const std::string& baseline : entry.model.baselines) {
+    for (const std::string& baseline : baselines_of(entry, out)) {
       out.against_baselines.push_back(compare(out.entry(baseline), entry, config, ""));
     }
     const std::string base = entry.model.base.empty() ? out.base : entry.model.base;

@@ -22,7 +22,7 @@ h1{font-size:1.5rem;margin:.3rem 0}h2{font-size:1.15rem;margin:1.8rem 0 .4rem}p{
 th,td{text-align:left;padding:.22rem .6rem;border-bottom:1px solid var(--rule)}
 th{background:var(--soft);position:sticky;top:0}.n{text-align:right;font-variant-numeric:tabular-nums}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:1rem}
-figure{margin:0}figcaption{font-weight:600;font-size:.92rem}svg{width:100%;height:auto}
+figure{margin:0;max-width:640px}figcaption{font-weight:600;font-size:.92rem}svg{width:100%;height:auto}
 svg text{font-size:12px;fill:var(--text)}.grid{stroke:var(--rule);stroke-width:.6}.axis{stroke:var(--text);stroke-width:1}
 .line{fill:none;stroke-width:2}.faint{stroke-opacity:.3;stroke-width:1.2}.bar{stroke-width:3}.dot{stroke:none}
 blockquote{margin:.3rem 0;padding:.3rem .8rem;border-left:3px solid var(--rule);white-space:pre-wrap;overflow-wrap:anywhere}
@@ -181,13 +181,16 @@ std::string report_html(const ReportData& data) {
       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>" +
       html_escape(data.config.title) + "</title><style>" + kStyle + color_rules() +
       "</style></head><body>\n<h1>" + html_escape(data.config.title) + "</h1>\n";
-  for (const Table& table : report_tables(data)) {
+  for (const Table& table : score_tables(data)) {
     out += table_html(table);
   }
   out += section("Bits per byte", score_plots(data, colors, true));
   out += section("Minimal pairs", score_plots(data, colors, false));
   out += section("Source language kept or lost", forgetting_plots(data, colors));
   out += section("Training", loss_plots(data, colors) + asymmetry_plot(data));
+  for (const Table& table : difference_tables(data)) {
+    out += table_html(table);
+  }
   if (!data.samples.empty()) {
     out += "<h2>Sampled text</h2>\n";
     for (const auto& [name, texts] : data.samples) {

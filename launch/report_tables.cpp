@@ -199,7 +199,10 @@ std::vector<Table> short_tables(const ReportData& data) {
   };
   const auto own_language = [&](const ReportComparison& comparison, const eval::Comparison& row) {
     const std::string& language = data.entry(comparison.model).model.language;
-    return row.metric == "bits_per_byte" && !language.empty() && row.language == language;
+    const bool is_own = data.says_nothing_of(comparison.model)
+                            ? row.language != data.config.source_language
+                            : !language.empty() && row.language == language;
+    return row.metric == "bits_per_byte" && is_own;
   };
   return without_empty(
       {models_table(data), score_table(data, true), score_table(data, false),
@@ -220,10 +223,13 @@ std::string first_bytes(const std::string& text, std::size_t max_bytes) {
   return text.substr(0, size);
 }
 
-std::vector<Table> report_tables(const ReportData& data) {
+std::vector<Table> score_tables(const ReportData& data) {
+  return without_empty({models_table(data), score_table(data, true), score_table(data, false)});
+}
+
+std::vector<Table> difference_tables(const ReportData& data) {
   return without_empty(
-      {models_table(data), score_table(data, true), score_table(data, false),
-       paired_table(data, "Against baselines, paired",
+      {paired_table(data, "Against baselines, paired",
                     "Model minus baseline on the same items, paired bootstrap, " +
                         percent_text(data.config.confidence) +
                         " interval of each difference by itself: of many comparisons some are "
@@ -256,8 +262,10 @@ std::string report_text(const ReportData& data) {
 
 std::string report_markdown(const ReportData& data) {
   std::string out = "# " + data.config.title + "\n";
-  for (const Table& table : report_tables(data)) {
-    out += "\n" + table_markdown(table);
+  for (const auto& tables : {score_tables(data), difference_tables(data)}) {
+    for (const Table& table : tables) {
+      out += "\n" + table_markdown(table);
+    }
   }
   return out;
 }

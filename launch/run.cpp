@@ -356,7 +356,7 @@ int dry_run(const Experiment& experiment) {
                 stage.ranks, stage.ranks == 1 ? "" : "s", needs.empty() ? "" : ", needs ",
                 needs.c_str());
     if (waits) {
-      std::printf("waits for its inputs\n");
+      std::fputs(waiting_text(*stage.command, stage.config, stage.dir.string()).c_str(), stdout);
       pending.insert(stage.name);
       continue;
     }

@@ -5,7 +5,8 @@
 #   launch/setup.sh            what building and running needs
 #   launch/setup.sh --peers    also the independent implementations that tests and benchmarks compare with, and Slurm
 #
-# TORCH_DIR=/path/to/libtorch uses another LibTorch (a folder with include/ and lib/); only the peers then need a wheel.
+# TORCH_DIR=/path/to/libtorch uses another LibTorch (a folder with include/ and lib/; a relative path counts from the
+# repository); only the peers then need a wheel.
 # GROWMERGE_NO_APT=1 installs no Debian packages (for clusters whose modules provide them).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +20,15 @@ for argument in "$@"; do
 done
 
 say() { printf 'setup: %s\n' "$*" >&2; }
+
+if [ -n "${TORCH_DIR:-}" ]; then
+  for file in include/ATen/core/Tensor.h lib/libtorch_cpu.so lib/libc10.so; do
+    [ -e "$TORCH_DIR/$file" ] || {
+      say "TORCH_DIR='$TORCH_DIR' is no LibTorch: it has no $file; point it at a folder with include/ and lib/, or unset it"
+      exit 2
+    }
+  done
+fi
 
 # --- Debian packages -----------------------------------------------------------------------------------------------
 packages=(g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv

@@ -87,6 +87,18 @@ std::string without_keys(const std::string& text, const std::vector<std::string>
   return out;
 }
 
+/// A line of --dry-run. Errors: kNotFound where the input is not there.
+std::string reads_text(const StageInput& input) {
+  const std::vector<fs::path> files =
+      input.list_files ? input.list_files() : std::vector<fs::path>{input.path};
+  double bytes = 0.0;
+  for (const fs::path& file : files) {
+    GM_CHECK(fs::exists(file), kNotFound, "no '", file.string(), "'");
+    bytes += static_cast<double>(bytes_of(file));
+  }
+  return "reads     " + input.role + ": " + input.path + " (" + format_bytes(bytes) + ")\n";
+}
+
 /// The planned manifest, whose inputs have these identities.
 Manifest manifest_of(const StagePlan& plan, const std::vector<std::string>& identities) {
   Manifest out;
@@ -236,13 +248,7 @@ std::string dry_run_text(const Command& command, const YamlNode& config, const s
   const Manifest manifest = planned_manifest(plan);
   std::string text = "stage     " + plan.stage + "\n";
   for (const StageInput& input : plan.inputs) {
-    const std::vector<fs::path> files =
-        input.list_files ? input.list_files() : std::vector<fs::path>{input.path};
-    double bytes = 0.0;
-    for (const fs::path& file : files) {
-      bytes += static_cast<double>(bytes_of(file));
-    }
-    text += "reads     " + input.role + ": " + input.path + " (" + format_bytes(bytes) + ")\n";
+    text += reads_text(input);
   }
   text += "writes    " + (out.empty() ? std::string("(give --out DIR)") : out) + "\n";
   text += command.stage.estimate(config, ranks);
@@ -253,8 +259,13 @@ std::string dry_run_text(const Command& command, const YamlNode& config, const s
       text += change.empty() ? "state     up to date: nothing would be done\n"
                              : "state     finished with another identity:\n" + change;
     } else if (fs::exists(out + ".tmp")) {
-      text += std::string("state     unfinished: ") +
-              (plan.resumable ? "would be resumed\n" : "would start again\n");
+      const auto begun = unfinished_identity(out);
+      text +=
+          std::string("state     unfinished: ") +
+          (!plan.resumable                        ? "would start again\n"
+           : begun && *begun != manifest.identity ? "begun with other settings or inputs, goes on "
+                                                    "only if they change nothing it computes\n"
+                                                  : "would be resumed\n");
     }
     const fs::path parent = fs::absolute(out).parent_path();
     fs::path there = parent;
@@ -265,6 +276,22 @@ std::string dry_run_text(const Command& command, const YamlNode& config, const s
             " free where the output goes\n";
   }
   return text;
+}
+
+std::string waiting_text(const Command& command, const YamlNode& config, const std::string& out) {
+  const StagePlan plan = command.stage.plan(config);
+  std::string text = "stage     " + plan.stage + "\n";
+  for (const StageInput& input : plan.inputs) {
+    try {
+      text += reads_text(input);
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::kNotFound) {
+        throw;
+      }
+      text += "reads     " + input.role + ": " + input.path + " (made by another stage)\n";
+    }
+  }
+  return text + "writes    " + out + "\ncosts     unknown yet: it waits for its inputs\n";
 }
 
 std::optional<std::string> unfinished_identity(const fs::path& out) {

@@ -30,6 +30,10 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
 [[nodiscard]] std::string dry_run_text(const Command& command, const YamlNode& config,
                                        const std::string& out, int ranks);
 
+/// The same of a stage of an experiment whose inputs other stages are still to make.
+[[nodiscard]] std::string waiting_text(const Command& command, const YamlNode& config,
+                                       const std::string& out);
+
 /// "1.5 GB", "12.3 kB".
 [[nodiscard]] std::string format_bytes(double bytes);
 /// "1.2e+15 FLOP" as "1.20 PFLOP".

@@ -164,6 +164,7 @@ ModelConfig grown_config(const ModelConfig& source, const HypercloningConfig& co
   nlohmann::ordered_json json = source.source_json.empty()
                                     ? nlohmann::ordered_json::object()
                                     : nlohmann::ordered_json::parse(source.source_json);
+  (void)growth_records(source);  // refuses what the new record could not stand behind
   const bool noisy = config.noise != "none";
   json[kGrowthKey].push_back({{"width_factor", config.width_factor},
                               {"noise", config.noise},
@@ -188,7 +189,10 @@ std::vector<GrowthRecord> growth_records(const ModelConfig& config) {
     if (!json.contains(kGrowthKey)) {
       return out;
     }
-    for (const nlohmann::json& item : json.at(kGrowthKey)) {
+    const nlohmann::json& records = json.at(kGrowthKey);
+    GM_CHECK(records.is_array() || records.is_null(), kCorrupt, "config.json: '", kGrowthKey,
+             "' must be a list of growth records, got ", records.type_name());
+    for (const nlohmann::json& item : records) {
       out.push_back({.width_factor = item.at("width_factor"),
                      .noise = item.at("noise"),
                      .snr_db = item.at("snr_db"),

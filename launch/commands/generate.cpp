@@ -8,6 +8,7 @@
 #include "core/flops.h"
 #include "core/tokenizer.h"
 #include "launch/commands/commands.h"
+#include "launch/headroom.h"
 #include "launch/stage_driver.h"
 
 namespace growmerge::launch {
@@ -26,7 +27,7 @@ struct GenerateConfig {
     sampling.describe(v);
   }
   void validate() const {
-    GM_CHECK(!model.empty(), kInvalidArgument, "generate: no model");
+    GM_CHECK(!model.empty(), kInvalidArgument, "generate: no model: growmerge generate MODEL");
     GM_CHECK(count >= 1, kInvalidArgument, "generate: count must be at least 1");
     sampling.validate();
   }
@@ -47,7 +48,8 @@ std::string estimate(const GenerateConfig& config, int ranks) {
                         static_cast<double>(std::max<std::size_t>(1, config.prompts.size()));
   return "costs     at most " + format_flops(tokens * forward_flops_per_token(shape, 128.0)) +
          "\nmemory    about " +
-         format_bytes(static_cast<double>(num_parameters(shape)) * 4.0 + 1e8) + " a rank\n";
+         format_bytes(static_cast<double>(num_parameters(shape)) * 4.0 + kProgramBytes) +
+         " a rank\n";
 }
 
 /// All samples, in order of prompts. Ranks share them when there is no prompt.

@@ -5,7 +5,9 @@
 
 #include "core/checkpoint.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/manifest.h"
+#include "core/model_config_keys.h"
 #include "core/safetensors.h"
 #include "core/tokenizer.h"
 #include "data/mixture.h"
@@ -81,6 +83,10 @@ void print_checkpoint(const fs::path& dir) {
       static_cast<long long>(c.num_heads), static_cast<long long>(c.num_kv_heads),
       static_cast<long long>(c.head_dim), static_cast<long long>(c.max_position_embeddings),
       c.tie_word_embeddings ? "tied" : "untied");
+  const std::string warning = unknown_keys_warning(c.source_json, dir.string());
+  if (!warning.empty()) {
+    log_warning(warning);
+  }
   print_tensors(reader.tensors());
 }
 
@@ -177,9 +183,17 @@ void inspect_directory(const fs::path& dir, bool verify) {
 
 int inspect(const CommandLine& line) {
   GM_CHECK(!line.paths.empty(), kInvalidArgument, "'inspect' needs a path");
+  GM_CHECK(
+      line.out.empty() && line.config_path.empty() && line.overrides.empty() && !line.print_config,
+      kInvalidArgument, "'inspect' prints and has no config: it takes paths and --verify");
   for (const std::string& given : line.paths) {
     const fs::path path = given;
     GM_CHECK(fs::exists(path), kNotFound, "inspect: no '", given, "'");
+    if (line.dry_run) {
+      std::printf("reads     %s%s (%s), writes nothing\n", line.verify ? "all of " : "headers of ",
+                  given.c_str(), format_bytes(static_cast<double>(bytes_of(path))).c_str());
+      continue;
+    }
     if (line.paths.size() > 1) {
       std::printf("== %s\n", given.c_str());
     }

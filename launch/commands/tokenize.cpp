@@ -60,8 +60,8 @@ Command tokenize_command() {
   Command out;
   out.name = "tokenize";
   out.doc = "text, JSONL, .gz, .zst -> token shards (HDF5), on all ranks";
-  out.usage = "[TEXT...] --config FILE --out DIR";
-  out.details = "TEXT are files, patterns or directories; their language is --set language=xx.\n";
+  out.usage = "[LANG=TEXT...] --config FILE --out DIR";
+  out.details = "TEXT is a file, a pattern or a directory of .txt and .jsonl, also .gz and .zst.\n";
   set_stage<TokenizeConfig>(out, plan, estimate, work);
   out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
     YamlNode* inputs = config.find("inputs");
@@ -85,8 +85,6 @@ Command tokenize_command() {
     }
     config.entries.emplace_back("inputs", std::move(list));
   };
-  out.usage = "[LANG=TEXT...] --config FILE --out DIR";
-  out.details = "TEXT is a file, a pattern or a directory of .txt and .jsonl, also .gz and .zst.\n";
   return out;
 }
 

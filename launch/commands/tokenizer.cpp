@@ -83,6 +83,14 @@ std::vector<std::string> fertility_row(const Tokenizer& tokenizer, const NamedTe
 int inspect_tokenizer(const CommandLine& line) {
   GM_CHECK(line.paths.size() >= 2, kInvalidArgument,
            "growmerge tokenizer inspect TOKENIZER [LANG=TEXT...]");
+  if (line.dry_run) {
+    for (std::size_t i = 1; i < line.paths.size(); ++i) {
+      std::printf("reads     %s\n",
+                  i == 1 ? line.paths[i].c_str() : named_text(line.paths[i]).path.c_str());
+    }
+    std::printf("writes    nothing\n");
+    return 0;
+  }
   const Tokenizer tokenizer = Tokenizer::load(line.paths[1]);
   std::printf("%s tokens, hash %s\n", format_count(tokenizer.vocab_size()).c_str(),
               tokenizer.hash().c_str());

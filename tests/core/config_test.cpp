@@ -45,6 +45,13 @@ std::string error_of(const std::string& yaml) {
   return "no error";
 }
 
+TEST(Config, ASecondDocumentIsNotPassedOver) {
+  EXPECT_EQ(error_of("---\nsteps: 4\n"), "no error");
+  EXPECT_EQ(error_of(""), "no error");
+  const std::string error = error_of("steps: 4\n---\nsteps: 5\n");
+  EXPECT_NE(error.find("x.yaml:3: a second document"), std::string::npos) << error;
+}
+
 TEST(Config, LoadsNestedListsMapsAndSuffixes) {
   const auto c = config_from_yaml<Outer>(
       parse_yaml_text("flag: true\nsteps: 2k\nmaybe: 1e-3\ninner: {lr: 2, sizes: [7]}\nlist: [{lr: "

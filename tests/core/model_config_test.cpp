@@ -160,6 +160,8 @@ TEST(ModelConfig, RefusesWrongTypesAndNumbers) {
   EXPECT_ERROR(parse(with("head_dim", 3)), kInvalidArgument, "head_dim 3 is odd");
   EXPECT_ERROR(parse(with("vocab_size", std::int64_t{1} << 40)), kInvalidArgument,
                "larger than any model");
+  EXPECT_ERROR(parse(with("num_hidden_layers", 2'000'000'000)), kInvalidArgument,
+               "num_hidden_layers is 2000000000");
   EXPECT_ERROR(parse(with("bos_token_id", 100)), kInvalidArgument, "outside the vocabulary");
   EXPECT_ERROR(parse(with("eos_token_id", -1)), kInvalidArgument, "outside the vocabulary");
   EXPECT_ERROR(load_model_config("/nonexistent"), kNotFound, "/nonexistent");

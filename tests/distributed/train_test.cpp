@@ -281,6 +281,7 @@ TEST(Train, AnotherRunIsRefused) {
   setting.config.log_every = 3;
   setting.config.keep_last = 1;
   setting.config.microbatch_rows = 2;
+  setting.config.profile = {.from_step = 4, .steps = 1};
   EXPECT_EQ(run(dir.path(), setting).resumed_from, 2);
 }
 

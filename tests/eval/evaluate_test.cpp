@@ -259,5 +259,14 @@ TEST(Generate, SamplesAreAFunctionOfSeedAndIndexForAnyNumberOfRanks) {
   EXPECT_THROW((void)generate(model, tokenizer, "abcdefghijklmnop", config, 0), Error);
 }
 
+TEST(Generate, ATokenizerOfALargerModelIsRefused) {
+  ModelConfig config = toy_model(5).config;
+  config.vocab_size = 50;
+  const Model model = init_model(config, 5);
+  // The prompt's own tokens would be inside the vocabulary.
+  EXPECT_ERROR(generate(model, toy_tokenizer(), "!", SamplingConfig{.max_tokens = 2}, 0), kMismatch,
+               "the model's vocabulary 50");
+}
+
 }  // namespace
 }  // namespace growmerge::eval

@@ -191,6 +191,12 @@ TEST(ResultsFile, HasTheHarnessLayoutAndIsRecomputedFromTheItemsAlone) {
   std::ofstream(dir.path() / "results.json") << other.dump(2);
   EXPECT_EQ(results_json(read_results(dir.path())), results_json(written));
 
+  other["config"]["model_args"] = "x";
+  std::ofstream(dir.path() / "results.json") << other.dump(2);
+  EXPECT_ERROR(read_results(dir.path()), kCorrupt, "model_args is 'x'");
+  other["config"]["model_args"] = "pretrained=" + written.model.path;
+  std::ofstream(dir.path() / "results.json") << other.dump(2);
+
   // A figure that its items do not give is refused.
   std::string text = read_file(dir.path() / "items" / "toy.jsonl");
   const auto at = text.find("\"correct\":true");

@@ -88,6 +88,24 @@ TEST(CommandLine, MissingInputIsNamed) {
   EXPECT_TRUE(ran.says("/nowhere/at/all"));
 }
 
+TEST(CommandLine, InspectOnlyPrintsAndSaysWhatItWouldRead) {
+  TemporaryDirectory dir;
+  write_text(dir.path() / "model.safetensors", "no safetensors at all");
+  const std::string path = (dir.path() / "model.safetensors").string();
+  const Ran dry = growmerge("inspect --dry-run --verify " + path);
+  EXPECT_EQ(dry.code, 0) << dry.output;
+  EXPECT_TRUE(dry.says("all of " + path + " (21 B), writes nothing")) << dry.output;
+  EXPECT_EQ(growmerge("inspect " + path).code, 3);
+  const Ran fertility = growmerge("tokenizer inspect --dry-run a nl=b.txt");
+  EXPECT_EQ(fertility.code, 0) << fertility.output;
+  EXPECT_TRUE(fertility.says("reads     b.txt")) << fertility.output;
+  for (const char* more : {"--set a=b", "--out x", "--config c.yaml", "--print-config"}) {
+    const Ran ran = growmerge("inspect " + path + " " + more);
+    EXPECT_EQ(ran.code, 2) << more << ran.output;
+    EXPECT_TRUE(ran.says("has no config")) << ran.output;
+  }
+}
+
 TEST(CommandLine, PrintConfigIsAConfigAgain) {
   TemporaryDirectory dir;
   const Ran first = growmerge("report a b --set title=hello --print-config");

@@ -145,10 +145,29 @@ TEST_F(MicroExperiment, DryRunsSayWhatAndDoNothing) {
       growmerge("run --config " + yaml_ + " --dry-run --out " + (dir_->path() / "new").string());
   EXPECT_EQ(fresh.code, 0) << fresh.output;
   EXPECT_TRUE(fresh.says("waits for its inputs"));
+  // Stages whose inputs are still to be made say what they will read and write.
+  const std::string fresh_base = (dir_->path() / "new/base").string();
+  EXPECT_TRUE(fresh.says("reads     model: " + fresh_base + " (made by another stage)"))
+      << fresh.output;
+  EXPECT_TRUE(fresh.says("writes    " + fresh_base + "\n")) << fresh.output;
   EXPECT_FALSE(fs::exists(dir_->path() / "new"));
   const Ran train = growmerge("train --dry-run --config " + path("medium-1x.yaml") + " --out x");
   EXPECT_EQ(train.code, 0) << train.output;
   EXPECT_TRUE(train.says("FLOP") && train.says("epochs") && train.says("memory")) << train.output;
+  // A model of some 20 thousand parameters needs next to nothing beside the program.
+  for (const std::string& command :
+       {"upscale " + path("base"), "stats --config " + path("stats-medium.yaml"),
+        "eval --config " + path("eval.yaml"), "generate " + path("base"),
+        "certify " + path("base") + " " + path("grown")}) {
+    const Ran dry = growmerge(command + " --dry-run");
+    EXPECT_EQ(dry.code, 0) << dry.output;
+    const std::size_t at = dry.output.find("memory ");
+    ASSERT_NE(at, std::string::npos) << dry.output;
+    const std::string line = dry.output.substr(at, dry.output.find('\n', at) - at);
+    const double megabytes = std::stod(line.substr(line.find_first_of("0123456789")));
+    EXPECT_TRUE(line.find(" MB") != std::string::npos && megabytes > 120.0 && megabytes < 400.0)
+        << command << ": " << line;
+  }
 }
 
 TEST_F(MicroExperiment, TheDeviceIsNoPartOfWhatTrainingMakes) {
@@ -241,6 +260,13 @@ TEST_F(MicroExperiment, InspectShowsAndVerifies) {
   const Ran flipped = growmerge("inspect --verify " + copy.string());
   EXPECT_EQ(flipped.code, 3) << flipped.output;
   EXPECT_TRUE(flipped.says("model.safetensors"));
+
+  std::string config = read_text(path("base/config.json"));
+  config.insert(config.find('{') + 1, "\"residual_scale\": 2.0,");
+  write_text(copy / "config.json", config);
+  const Ran unknown = growmerge("inspect " + copy.string());
+  EXPECT_EQ(unknown.code, 0) << unknown.output;
+  EXPECT_TRUE(unknown.says("not acted on: 'residual_scale'")) << unknown.output;
 }
 
 TEST_F(MicroExperiment, ASampleIsPrinted) {
@@ -341,6 +367,9 @@ TEST_F(MicroExperiment, AStoppedRunLeavesACheckpointAndGoesOn) {
   const Ran resumed =
       growmerge("train --config " + long_out + "/long.yaml --dry-run --out " + long_out + "/long");
   EXPECT_TRUE(resumed.says("would be resumed")) << resumed.output;
+  const Ran changed = growmerge("train --config " + long_out + "/long.yaml --dry-run --out " +
+                                long_out + "/long --set dtype=bfloat16");
+  EXPECT_TRUE(changed.says("begun with other settings")) << changed.output;
 
   const std::string other =
       "run --config " + config + " --out " + long_out +

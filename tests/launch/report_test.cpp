@@ -108,6 +108,50 @@ TEST_F(ReportTest, FiguresAreThoseOfTheItems) {
   }
 }
 
+TEST_F(ReportTest, AModelThatIsNotDescribedIsHeldAgainstTheBase) {
+  config_.models.clear();
+  const ReportData data = collect_report(config_);
+  ASSERT_EQ(data.against_baselines.size(), 2U);
+  for (const ReportComparison& comparison : data.against_baselines) {
+    EXPECT_EQ(comparison.baseline, "base");
+    EXPECT_EQ(comparison.rows.size(), 2U) << "every task";
+  }
+  EXPECT_NE(report_text(data).find("-1.000"), std::string::npos) << report_text(data);
+  config_.models["adapted"].role = "adapted";  // described, and compared with nothing
+  EXPECT_EQ(collect_report(config_).against_baselines.size(), 1U);
+}
+
+TEST_F(ReportTest, TheBaseComesFirstAndOthersAsEvaluated) {
+  {
+    StageOutput output(dir_.path() / "eval", false);
+    Manifest manifest;
+    manifest.stage = "eval";
+    for (const char* name : {"merged", "adapted", "base"}) {
+      write_model(output.dir(), name, 2.0, 30);
+      manifest.inputs.push_back({std::string("model ") + name, "", "i"});
+    }
+    output.finish(manifest);
+  }
+  config_.results = {(dir_.path() / "eval").string()};
+  config_.models.clear();
+  const auto order = [this] {
+    std::string names;
+    for (const ReportEntry& entry : collect_report(config_).entries) {
+      names += entry.name + " ";
+    }
+    return names;
+  };
+  EXPECT_EQ(order(), "merged adapted base ");
+  config_.base = "base";
+  EXPECT_EQ(order(), "base merged adapted ");
+}
+
+TEST_F(ReportTest, PlotsStandBeforeLongTables) {
+  const std::string html = report_html(collect_report(config_));
+  EXPECT_LT(html.find("<svg"), html.find("Against baselines"));
+  EXPECT_NE(html.find("Against baselines"), std::string::npos);
+}
+
 TEST_F(ReportTest, TablesSayBetterWorseAndNotSeparable) {
   const std::string text = report_markdown(collect_report(config_));
   EXPECT_NE(text.find("not separable"), std::string::npos);

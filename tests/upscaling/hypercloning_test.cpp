@@ -283,6 +283,10 @@ TEST(Hypercloning, RefusesWhatItDoesNotUnderstand) {
   ModelConfig odd = source.config;
   odd.source_json = R"({"growmerge_growth": [{"width_factor": 2}]})";
   EXPECT_THROW((void)growth_records(odd), Error);
+  for (const char* records : {"5", "{}", "\"x\"", "[{}]"}) {
+    odd.source_json = std::string(R"({"growmerge_growth": )") + records + "}";
+    EXPECT_THROW((void)grown_config(odd, form(2, "none"), ""), Error) << records;
+  }
 }
 
 }  // namespace
