@@ -11,15 +11,13 @@
 //
 // Dtypes: parameters in float64, float32 or bfloat16 decide the compute dtype (norm, softmax and
 // loss arithmetic are at least float32); gradients accumulate into the tensors given, float32 (or
-// float64 for float64 parameters). Under bfloat16 a weight gradient's product is summed in float32,
-// rounded once to bfloat16 and then added in float32: LibTorch has no CPU product of bfloat16
-// matrices with a float32 result. One such product a batch for each matrix, one a chunk of tokens
-// for the head. Determinism: the same inputs and number of threads give the same
-// bits.
+// float64 for float64 parameters). Under bfloat16 a weight gradient's product is summed and added
+// in float32; where products are the library's (ops/linear.h), it is rounded to bfloat16 between,
+// once a batch for each matrix, once a tile of a chunk for the head. Determinism: the same inputs
+// and number of threads give the same bits.
 //
 // Devices: a pass computes where the parameters lie; batches come from host memory. On CUDA,
-// training and forward_loss alone; the head takes larger chunks there, and weight gradients are not
-// rounded to bfloat16.
+// training and forward_loss alone; the head takes larger chunks there.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -58,6 +58,7 @@ struct EvalConfig {
   std::vector<TaskConfig> tasks;
   std::string dtype = "float32";
   std::int64_t batch_tokens = 8192;
+  bool deterministic = false;
   std::int64_t bootstrap_resamples = 2000;
   double confidence = 0.95;
   std::int64_t seed = 0;
@@ -66,6 +67,8 @@ struct EvalConfig {
     v("tasks", tasks, "", "what is evaluated");
     v("dtype", dtype, "", "of weights and products: float32 or bfloat16 (scores stay float32)");
     v("batch_tokens", batch_tokens, "tokens", "tokens of one forward pass");
+    v("deterministic", deterministic, "",
+      "every sequence is computed by itself, so that no bit of its score depends on another (slower)");
     v("bootstrap_resamples", bootstrap_resamples, "", "resamples of every bootstrap interval");
     v("confidence", confidence, "", "of the intervals");
     v("seed", seed, "", "of the bootstrap");

@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "core/manifest.h"
@@ -137,6 +140,32 @@ TEST(Evaluate, LimitedResultsSayHowMuchThereWas) {
   EXPECT_EQ(json["configs"]["pairs"]["columns"]["bad"], "bad");
   EXPECT_EQ(json["configs"]["bpb_en"]["max_characters"], 20);
   EXPECT_EQ(results_json(read_results(dir.path() / "out")), results_json(results));
+}
+
+TEST(Evaluate, DeterministicScoresAreThoseOfItemsAlone) {
+  const TemporaryDirectory dir;
+  EvalConfig config = toy_config(dir.path());
+  config.batch_tokens = 8192;
+  config.deterministic = true;
+  const auto comm = make_single_process_communicator();
+  const auto items = [&](const char* out) {
+    const Results results = evaluate(config, documents_for, toy_model(1), toy_tokenizer(),
+                                     {"toy", "", "", "", ""}, *comm, dir.path() / out, false);
+    EXPECT_EQ(results.batch_tokens, 1);
+    std::ifstream file(dir.path() / out / "items" / "blimp.jsonl");
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) {
+      lines.push_back(line);
+    }
+    return lines;
+  };
+  const std::vector<std::string> many = items("many");
+  config.tasks[0].limit = 1;  // of each of the two paradigms
+  const std::vector<std::string> few = items("few");
+  ASSERT_EQ(few.size(), 3U);  // the first line says how they were scored
+  for (std::size_t i = 1; i < few.size(); ++i) {
+    EXPECT_EQ(std::count(many.begin(), many.end(), few[i]), 1) << few[i];
+  }
 }
 
 TEST(Evaluate, ATokenizerOfMoreTokensThanTheModelIsRefused) {
