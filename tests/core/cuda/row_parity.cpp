@@ -52,7 +52,9 @@ TEST_F(CudaOpsTest, AddRmsNorm) {
         });
         expect_same(got[0], sum, "the sum, " + what);
         expect_close(got[1], y, rtol, "y, " + what);
-        expect_close(got[2], rstd, dtype == at::kDouble ? 1e-13 : 1e-6, "rstd, " + what);
+        // A row's squares are summed in another order, one behind another in builds without
+        // optimisation.
+        expect_close(got[2], rstd, dtype == at::kDouble ? 1e-13 : 2e-5, "rstd, " + what);
         expect_same(got[3], got[1], "y again, " + what);
       }
     }
