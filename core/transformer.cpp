@@ -8,6 +8,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/cross_entropy.h"
 #include "core/ops/dispatch.h"
+#include "core/ops/kernel_set.h"
 #include "core/ops/linear.h"
 #include "core/transformer_workspace.h"
 
@@ -176,10 +177,10 @@ std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positi
     const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
     return buffers + num_positions * (12 * q + (3 * q + 2 * kv) * element + 64) + kCudaScratchBytes;
   }
-  // A weight gradient's product exists once in bfloat16 before it is added in float32.
+  // A library's weight gradient exists once in bfloat16 before it is added in float32.
   const std::int64_t widest = std::max({config.vocab_size, config.intermediate_size, q});
-  const std::int64_t product =
-      dtype == at::ScalarType::BFloat16 ? widest * config.hidden_size * 2 : 0;
+  const bool is_rounded = dtype == at::ScalarType::BFloat16 && !ops::prefers_own_products(dtype);
+  const std::int64_t product = is_rounded ? widest * config.hidden_size * 2 : 0;
   return buffers + product + shared_bytes(config, num_positions, dtype);
 }
 

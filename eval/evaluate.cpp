@@ -218,7 +218,7 @@ TaskItems Evaluator::score(LoadedTask& task, const Model& model, bool show_progr
   const std::int64_t context = task.config.context == 0 ? longest : task.config.context;
   GM_CHECK(context <= longest, kInvalidArgument, "task '", task.header.name, "': context ", context,
            " exceeds the model's ", longest);
-  const ScorerOptions options{.batch_tokens = config_.deterministic ? 1 : config_.batch_tokens,
+  const ScorerOptions options{.batch_tokens = config_.tokens_together(),
                               .title = task.header.name,
                               .show_progress = show_progress};
   TaskItems items;
@@ -250,7 +250,7 @@ Results Evaluator::evaluate(const Model& model, const Tokenizer& tokenizer,
   results.model = identity;
   results.model.dtype = config_.dtype;
   results.model.tokenizer_hash = tokenizer.hash();
-  results.batch_tokens = config_.deterministic ? 1 : config_.batch_tokens;
+  results.batch_tokens = config_.tokens_together();
   for (std::size_t i = 0; i < tasks_.size(); ++i) {
     LoadedTask& task = load(i);
     encode(task, tokenizer);

@@ -68,7 +68,8 @@ struct EvalConfig {
     v("dtype", dtype, "", "of weights and products: float32 or bfloat16 (scores stay float32)");
     v("batch_tokens", batch_tokens, "tokens", "tokens of one forward pass");
     v("deterministic", deterministic, "",
-      "every sequence is computed by itself, so that no bit of its score depends on another (slower)");
+      "every sequence is computed by itself, so that no bit of its score depends on another "
+      "(slower)");
     v("bootstrap_resamples", bootstrap_resamples, "", "resamples of every bootstrap interval");
     v("confidence", confidence, "", "of the intervals");
     v("seed", seed, "", "of the bootstrap");
@@ -77,6 +78,8 @@ struct EvalConfig {
   void validate() const;
   [[nodiscard]] BootstrapOptions bootstrap() const;
   [[nodiscard]] at::ScalarType scalar_type() const;
+  /// Of one forward pass: 1 where every sequence is computed by itself.
+  [[nodiscard]] std::int64_t tokens_together() const { return deterministic ? 1 : batch_tokens; }
 };
 
 /// Reads the documents of a bpb task (its path, limit and max_characters are applied by the

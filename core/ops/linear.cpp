@@ -68,19 +68,20 @@ void run(const GemmTask<T>& whole) {
         task.sum = task.sum == nullptr ? nullptr : task.sum + begin * task.c_row;
         task.row_scale = task.row_scale == nullptr ? nullptr : task.row_scale + begin;
       }
-      task.scratch = scratch(gemm_scratch_bytes(task.k));
+      task.scratch = scratch(gemm_scratch_bytes(task.k, sizeof(T) < 4 && task.sum == nullptr));
       kernels<T>().gemm(task);
     }
   });
 }
 
-/// C (+)= diag(row_scale) A B by our own kernels, where those are the faster ones: false elsewhere.
-/// C in the type of sums is added to, C in the type of A and B is rounded once.
-bool own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, bool accumulate,
+/// Whether A's products are made by our own kernels: where those are the faster ones.
+bool is_own(const at::Tensor& a) {
+  return a.is_cpu() && a.size(0) >= kFewestRows && prefers_own_products(a.scalar_type());
+}
+
+/// C (+)= diag(row_scale) A B by our own kernels. C in the type of A and B is rounded once.
+void own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, bool accumulate,
                  const at::Tensor& row_scale = {}) {
-  if (!prefers_own_products(a.scalar_type()) || a.size(0) < kFewestRows) {
-    return false;
-  }
   const auto fill = [&](auto type) {
     using T = typename decltype(type)::type;
     GemmTask<T> task;
@@ -108,11 +109,18 @@ bool own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, 
   } else {
     fill(Type<Bf16>{});
   }
-  return true;
+}
+
+/// Of a product of A and a matrix with as many columns as `like`.
+profile::Work work_of(const at::Tensor& a, const at::Tensor& like,
+                      std::initializer_list<at::Tensor> moved) {
+  return {.flops = 2.0 * static_cast<double>(a.numel()) * static_cast<double>(like.size(1)),
+          .bytes = bytes_of(moved)};
 }
 
 void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
-  if (own_product(a, b, c, beta != 0.0)) {
+  if (is_own(a)) {
+    own_product(a, b, c, beta != 0.0);
     return;
   }
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
@@ -129,11 +137,7 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta) {
   GM_ON_CUDA(x, linear_forward(x, weight, y, beta));
-  const profile::Scope scope("linear_forward", [&] {
-    return profile::Work{
-        .flops = 2.0 * static_cast<double>(x.numel()) * static_cast<double>(y.size(1)),
-        .bytes = bytes_of({x, weight, y})};
-  });
+  const profile::Scope scope("linear_forward", [&] { return work_of(x, y, {x, weight, y}); });
   product(x, weight.t(), y, beta);
 }
 
@@ -141,9 +145,7 @@ void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const
                            double beta) {
   GM_ON_CUDA(dy, linear_backward_input(dy, weight, dx, beta));
   const profile::Scope scope("linear_backward_input", [&] {
-    return profile::Work{
-        .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
-        .bytes = bytes_of({dy, weight, dx})};
+    return work_of(dy, dx, {dy, weight, dx});
   });
   product(dy, weight, dx, beta);
 }
@@ -151,37 +153,27 @@ void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const
 void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight,
                                   const at::Tensor& row_scale, const at::Tensor& dx,
                                   const at::Tensor& spare) {
-  if (dy.is_cuda()) {
+  if (!is_own(dy)) {
     linear_backward_input(dy, weight, spare);
     add_scaled_rows(spare, row_scale, dx);
     return;
   }
   const profile::Scope scope("linear_backward_input", [&] {
-    return profile::Work{
-        .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(dx.size(1)),
-        .bytes = bytes_of({dy, weight, dx, dx})};
+    return work_of(dy, dx, {dy, weight, dx, dx});
   });
-  if (!own_product(dy, weight, dx, true, row_scale)) {
-    product(dy, weight, spare, 0.0);
-    add_scaled_rows(spare, row_scale, dx);
-  }
+  own_product(dy, weight, dx, true, row_scale);
 }
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
   GM_ON_CUDA(dy, linear_backward_weight(dy, x, dweight));
   const profile::Scope scope("linear_backward_weight", [&] {
-    return profile::Work{
-        .flops = 2.0 * static_cast<double>(dy.numel()) * static_cast<double>(x.size(1)),
-        .bytes = bytes_of({dy, x, dweight, dweight})};
+    return work_of(dy, x, {dy, x, dweight, dweight});
   });
-  if (own_product(dy.t(), x, dweight, true)) {
-    return;
-  }
-  const at::AutoDispatchBelowADInplaceOrView below_autograd;
-  at::Tensor out = dweight;
-  if (dy.scalar_type() == dweight.scalar_type()) {
-    at::addmm_out(out, dweight, dy.t(), x, 1.0, 1.0);
+  if (dy.scalar_type() == dweight.scalar_type() || is_own(dy.t())) {
+    product(dy.t(), x, dweight, 1.0);
   } else {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    at::Tensor out = dweight;
     out.add_(at::mm(dy.t(), x));
   }
 }

@@ -3,10 +3,10 @@
 // Products run in the compute dtype with float32 (float64) sums; weight gradients are added to
 // float32 (float64) tensors. They are our own (kernels/gemm_kernel.cpp) where those are faster than
 // LibTorch's library (kernel_set.h: prefers_own_products): then a result's bits depend neither on
-// the number of threads nor on how many rows are made together, and a weight gradient of bfloat16
-// is added in float32 without being rounded. Elsewhere it is rounded to bfloat16 before that
-// addition: at::mm with an output dtype exists on CUDA alone (LibTorch 2.11), and widening both
-// operands would need a float32 copy of each.
+// the number of threads nor, from 16 rows on, on how many rows are made together, and a weight
+// gradient of bfloat16 is added in float32 without being rounded. Elsewhere it is rounded to
+// bfloat16 before that addition: at::mm with an output dtype exists on CUDA alone (LibTorch 2.11),
+// and widening both operands would need a float32 copy of each.
 #pragma once
 
 #include <ATen/core/Tensor.h>

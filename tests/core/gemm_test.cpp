@@ -44,7 +44,7 @@ class Product {
     task.b_row = b.stride(0);
     task.b_col = b.stride(1);
     task.c_row = s.n;
-    const auto bytes = static_cast<std::size_t>(gemm_scratch_bytes(s.k) + 63) / 64 * 64;
+    const auto bytes = static_cast<std::size_t>(gemm_scratch_bytes(s.k, true) + 63) / 64 * 64;
     memory = {std::aligned_alloc(64, bytes), std::free};
     task.scratch = memory.get();
   }

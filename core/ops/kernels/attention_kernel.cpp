@@ -36,13 +36,13 @@ GM_INLINE void tile_product(Index m, Index k, const A* a, Index a_row, Index a_c
   }
 }
 
-/// to[c][q] = scale * from[q][c] for q in [0, rows), 0 behind.
+/// to[c][q] = from[q][c] for q in [0, rows), 0 behind.
 template <class T>
-void load_transposed(const T* from, Index stride, Index rows, Index h, Acc<T> scale, Acc<T>* to) {
+void load_transposed(const T* from, Index stride, Index rows, Index h, Acc<T>* to) {
   constexpr Index width = kQueries<Acc<T>>;
   for (Index q = 0; q < rows; ++q) {
     for (Index c = 0; c < h; ++c) {
-      to[c * width + q] = load(from[q * stride + c]) * scale;
+      to[c * width + q] = load(from[q * stride + c]);
     }
   }
   for (Index c = 0; c < h; ++c) {
@@ -64,18 +64,14 @@ void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* sca
   }
 }
 
-/// Rows as the type of sums, zero from `rows` to `height`.
+/// Rows as the type of sums, one behind another.
 template <class T>
-void load_rows(const T* from, Index stride, Index rows, Index height, Index h, Acc<T> scale,
-               Acc<T>* to) {
+void load_rows(const T* from, Index stride, Index rows, Index h, Acc<T>* to) {
   for (Index j = 0; j < rows; ++j) {
 #pragma omp simd
     for (Index c = 0; c < h; ++c) {
-      to[j * h + c] = load(from[j * stride + c]) * scale;
+      to[j * h + c] = load(from[j * stride + c]);
     }
-  }
-  for (Index c = rows * h; c < height * h; ++c) {
-    to[c] = 0;
   }
 }
 
@@ -96,22 +92,20 @@ Rows<Acc<T>> gather(const AttentionTask<T>& t, const T* own, const T* prefix, Ac
   }
   const Index h = t.head_dim;
   for (Index j = 0; j < t.prefix_len; ++j) {
-    load_rows(prefix + t.prefix_rows[j] * t.kv_stride, t.kv_stride, 1, 1, h, Acc<T>(1),
-              copy + j * h);
+    load_rows(prefix + t.prefix_rows[j] * t.kv_stride, t.kv_stride, 1, h, copy + j * h);
   }
-  const Index rows = t.k_len - t.prefix_len;
-  load_rows(own, t.kv_stride, rows, rows, h, Acc<T>(1), copy + t.prefix_len * h);
+  load_rows(own, t.kv_stride, t.k_len - t.prefix_len, h, copy + t.prefix_len * h);
   return {copy, h};
 }
 
 /// Scores of keys that queries do not see: query q sees keys up to `seen` + q of this block.
 template <class A>
-void hide_later_keys(Index keys, Index seen, A value, A* scores) {
+void hide_later_keys(Index keys, Index seen, A* scores) {
   constexpr Index width = kQueries<A>;
   for (Index j = seen + 1 < 0 ? 0 : seen + 1; j < keys; ++j) {
     const Index hidden = j - seen < width ? j - seen : width;
     for (Index q = 0; q < hidden; ++q) {
-      scores[j * width + q] = value;
+      scores[j * width + q] = kNothing<A>;
     }
   }
 }
@@ -194,7 +188,7 @@ void attention_forward(const AttentionTask<T>& t) {
     for (Index begin = 0; begin < t.q_len; begin += width) {
       const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
       const Index first = t.k_len - t.q_len + begin;  // the first query's position
-      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h, A(1), q);
+      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h, q);
       for (Index i = 0; i < width; ++i) {
         high[i] = kNothing<A>;
         total[i] = 0;
@@ -205,7 +199,7 @@ void attention_forward(const AttentionTask<T>& t) {
       for (Index block = 0; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         tile_product(keys, h, k.at + block * k.stride, k.stride, 1, q, scores, false);
-        hide_later_keys(keys, first - block, kNothing<A>, scores);
+        hide_later_keys(keys, first - block, scores);
         softmax_block(keys, h, static_cast<A>(t.scale), scores, high, total, out);
         tile_product(h, keys, v.at + block * v.stride, 1, v.stride, scores, out, true);
       }
@@ -250,17 +244,18 @@ void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows
 template <class T>
 void store_keys(const AttentionTask<T>& t, const Acc<T>* dk, const Acc<T>* dv) {
   const Index h = t.head_dim;
+  const auto scale = static_cast<Acc<T>>(t.scale);
   for (Index j = 0; j < t.k_len; ++j) {
 #pragma omp simd
     for (Index c = 0; c < h; ++c) {
-      store(t.dk[j * t.kv_stride + c], dk[j * h + c]);
+      store(t.dk[j * t.kv_stride + c], dk[j * h + c] * scale);
       store(t.dv[j * t.kv_stride + c], dv[j * h + c]);
     }
   }
 }
 
 // With P = exp(S - lse), D = rowsum(dO * O):  dV = P^T dO,  dP = dO V^T,  dS = P (dP - D),
-// dQ = scale dS K,  dK = dS^T (scale Q).
+// dQ = scale dS K,  dK = scale dS^T Q.
 template <class T>
 void attention_backward(const AttentionTask<T>& t) {
   using A = Acc<T>;
@@ -293,20 +288,20 @@ void attention_backward(const AttentionTask<T>& t) {
       const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
       const Index first = t.k_len - t.q_len + begin;
       const Index at = begin * t.q_stride + g * h;
-      load_transposed(t.q + at, t.q_stride, rows, h, static_cast<A>(t.scale), q);
-      load_transposed(t.dout + at, t.q_stride, rows, h, A(1), dout);
-      load_rows(t.q + at, t.q_stride, rows, width, h, static_cast<A>(t.scale), q_rows);
-      load_rows(t.dout + at, t.q_stride, rows, width, h, A(1), dout_rows);
+      load_transposed(t.q + at, t.q_stride, rows, h, q);
+      load_transposed(t.dout + at, t.q_stride, rows, h, dout);
+      load_rows(t.q + at, t.q_stride, rows, h, q_rows);
+      load_rows(t.dout + at, t.q_stride, rows, h, dout_rows);
       load_statistics(t, g, begin, rows, lse, delta);
       for (Index block = 0; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         const A* k_block = k.at + block * k.stride;
         tile_product(keys, h, k_block, k.stride, 1, q, p, false);
         tile_product(keys, h, v.at + block * v.stride, v.stride, 1, dout, ds, false);
-        hide_later_keys(keys, first - block, kNothing<A>, p);
-        softmax_backward(keys, A(1), lse, delta, p, ds);
-        tile_gemm<A>({keys, h, width, p, width, 1, dout_rows, h, dv + block * h, h, true});
-        tile_gemm<A>({keys, h, width, ds, width, 1, q_rows, h, dk + block * h, h, true});
+        hide_later_keys(keys, first - block, p);
+        softmax_backward(keys, static_cast<A>(t.scale), lse, delta, p, ds);
+        tile_gemm<A>({keys, h, rows, p, width, 1, dout_rows, h, dv + block * h, h, true});
+        tile_gemm<A>({keys, h, rows, ds, width, 1, q_rows, h, dk + block * h, h, true});
         tile_product(h, keys, k_block, 1, k.stride, ds, dq, block > 0);
       }
       store_transposed(dq, rows, h, scale, t.q_stride, t.dq + at);
@@ -437,7 +432,7 @@ void attention_forward_bf16(const AttentionTask<Bf16>& t) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         pair_product(keys, h / 2, pairs_of(k.at + block * k.stride), k.stride / 2, 1, q, scores,
                      false);
-        hide_later_keys(keys, first - block, kNothing<float>, scores);
+        hide_later_keys(keys, first - block, scores);
         softmax_block(keys, h, static_cast<float>(t.scale), scores, high, total, out);
         round_tile(keys, scores, nullptr, p);
         pair_product(h, (keys + 1) / 2, v + block / 2 * h, 1, h, p, out, true);
@@ -495,7 +490,7 @@ void attention_backward_bf16(const AttentionTask<Bf16>& t) {
         const Index row = block * t.kv_stride;
         pair_product(keys, h / 2, pairs_of(t.k + row), t.kv_stride / 2, 1, q, p, false);
         pair_product(keys, h / 2, pairs_of(t.v + row), t.kv_stride / 2, 1, dout, ds, false);
-        hide_later_keys(keys, first - block, kNothing<float>, p);
+        hide_later_keys(keys, first - block, p);
         softmax_backward(keys, static_cast<float>(t.scale), lse, delta, p, ds);
         round_tile(keys, p, rounded_p, nullptr);
         round_tile(keys, ds, rounded_ds, ds_pairs);

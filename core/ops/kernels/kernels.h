@@ -86,8 +86,9 @@ struct GemmTask {
 constexpr Index kGemmDepth = 256;         // of K at a time, in units of 4 bytes: a panel fits L1
 constexpr Index kGemmRows = 64;           // of A at a time, and
 constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
-[[nodiscard]] constexpr Index gemm_scratch_bytes(Index k) {
-  const Index depth = k < kGemmDepth ? kGemmDepth : k;
+/// `whole`: the result is rounded to less than the type of sums, once, so K is not cut.
+[[nodiscard]] constexpr Index gemm_scratch_bytes(Index k, bool whole) {
+  const Index depth = whole && k > kGemmDepth ? k : kGemmDepth;
   const Index panel = 32 * depth;
   return 4 * (kGemmRows * depth + (panel < kGemmBlock ? kGemmBlock : panel));
 }

@@ -9,6 +9,14 @@
 namespace growmerge::ops {
 namespace {
 
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
 GM_INLINE float load(float x) { return x; }
 GM_INLINE double load(double x) { return x; }
 GM_INLINE float load(Bf16 x) {

@@ -7,14 +7,6 @@
 namespace growmerge::ops {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
-
 template <class A, int W>
 struct VectorOf {
   typedef A type __attribute__((vector_size(W * sizeof(A)), aligned(sizeof(A)), may_alias));

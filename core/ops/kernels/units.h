@@ -15,13 +15,7 @@
 namespace growmerge::ops {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr Index kLanes = 16;
-#elif defined(__AVX2__)
-constexpr Index kLanes = 8;
-#else
-constexpr Index kLanes = 4;
-#endif
+constexpr Index kLanes = kVectorBytes / static_cast<Index>(sizeof(float));
 constexpr Index kPanel = 2 * kLanes;  // columns of B that are packed together
 constexpr Index kRows = 8;            // of A that are multiplied together
 
