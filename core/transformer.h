@@ -137,6 +137,9 @@ class Decoder {
   std::unique_ptr<Impl> impl_;
 };
 
+/// What a process keeps resident before it holds a model: the program and its libraries.
+inline constexpr std::int64_t kProcessBytes = 150'000'000;
+
 /// Peak bytes that loss_and_gradients needs for activations, logit chunks and what operators take
 /// on the way (parameters and gradients not included), on the device.
 [[nodiscard]] std::int64_t activation_bytes(const ModelConfig& config, std::int64_t num_positions,

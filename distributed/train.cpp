@@ -33,9 +33,7 @@ namespace growmerge::distributed {
 namespace {
 
 namespace fs = std::filesystem;
-/// The program, its libraries and what those keep for themselves.
-constexpr std::int64_t kProcessBytes = 150'000'000;
-/// The same with CUDA, in host memory and on the device.
+/// What CUDA adds to a process, in host memory and on the device.
 constexpr std::int64_t kCudaProcessBytes = 2'000'000'000;
 constexpr std::int64_t kCudaContextBytes = 700'000'000;
 /// Links between GPUs want more at a time than a machine's memory.

@@ -7,9 +7,6 @@
 
 namespace growmerge::launch {
 
-/// What a process keeps resident before it holds a model: the program and LibTorch.
-inline constexpr double kProgramBytes = 1.4e8;
-
 /// Bytes of memory that may still be taken here without swapping out others (Linux's estimate) and
 /// of free swap, or nothing where that is unknown.
 [[nodiscard]] std::optional<double> available_memory();

@@ -5,8 +5,8 @@
 #include "core/checkpoint.h"
 #include "core/error.h"
 #include "core/tokenizer.h"
+#include "core/transformer.h"
 #include "launch/commands/commands.h"
-#include "launch/headroom.h"
 #include "launch/stage_driver.h"
 #include "upscaling/certificate.h"
 
@@ -81,7 +81,7 @@ int certify(const CommandLine& line) {
     const auto parameters = static_cast<double>(num_parameters(load_model_config(config.source)) +
                                                 num_parameters(load_model_config(config.grown)));
     std::printf("compares  %s with %s, writes nothing\nmemory    about %s\n", config.grown.c_str(),
-                config.source.c_str(), format_bytes(kProgramBytes + 12.0 * parameters).c_str());
+                config.source.c_str(), format_bytes(kProcessBytes + 12.0 * parameters).c_str());
     return 0;
   }
   const Model source = load_model(config.source, at::ScalarType::Float);

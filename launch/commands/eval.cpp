@@ -11,7 +11,6 @@
 #include "core/transformer.h"
 #include "data/document_reader.h"
 #include "launch/commands/commands.h"
-#include "launch/headroom.h"
 #include "launch/lineage.h"
 #include "launch/stage_driver.h"
 
@@ -110,7 +109,7 @@ std::string estimate(const EvalCommandConfig& config, int ranks) {
     text += "costs     " + model.full_name() + ": " +
             format_flops(forward_flops_per_token(shape, 128.0)) + " a token\n";
   }
-  return text + "memory    about " + format_bytes(kProgramBytes + bytes) + " a rank\n";
+  return text + "memory    about " + format_bytes(kProcessBytes + bytes) + " a rank\n";
 }
 
 /// Results that an interrupted run has left stay only if it was this very evaluation.

@@ -7,8 +7,8 @@
 #include "core/error.h"
 #include "core/flops.h"
 #include "core/tokenizer.h"
+#include "core/transformer.h"
 #include "launch/commands/commands.h"
-#include "launch/headroom.h"
 #include "launch/stage_driver.h"
 
 namespace growmerge::launch {
@@ -48,7 +48,7 @@ std::string estimate(const GenerateConfig& config, int ranks) {
                         static_cast<double>(std::max<std::size_t>(1, config.prompts.size()));
   return "costs     at most " + format_flops(tokens * forward_flops_per_token(shape, 128.0)) +
          "\nmemory    about " +
-         format_bytes(static_cast<double>(num_parameters(shape)) * 4.0 + kProgramBytes) +
+         format_bytes(static_cast<double>(num_parameters(shape)) * 4.0 + kProcessBytes) +
          " a rank\n";
 }
 

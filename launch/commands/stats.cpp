@@ -8,7 +8,6 @@
 #include "core/transformer.h"
 #include "data/token_stream.h"
 #include "launch/commands/commands.h"
-#include "launch/headroom.h"
 #include "launch/lineage.h"
 #include "launch/stage_driver.h"
 #include "merging/statistics.h"
@@ -54,7 +53,7 @@ std::string estimate(const StatsCommandConfig& config, int ranks) {
          format_flops(tokens * train_flops_per_token(model, config.mixture.row_tokens,
                                                      FlopConvention::kCausal)) +
          "\ndisk      " + format_bytes(bytes) + "\nmemory    about " +
-         format_bytes(kProgramBytes + 3.0 * bytes +
+         format_bytes(kProcessBytes + 3.0 * bytes +
                       static_cast<double>(activation_bytes(model, config.mixture.row_tokens,
                                                            at::ScalarType::Float))) +
          " a rank\n";

@@ -4,8 +4,8 @@
 #include "core/checkpoint.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/transformer.h"
 #include "launch/commands/commands.h"
-#include "launch/headroom.h"
 #include "launch/lineage.h"
 #include "launch/stage_driver.h"
 
@@ -40,7 +40,7 @@ std::string estimate(const UpscaleCommandConfig& config, int ranks) {
   return "model     " + format_count(plan.source_parameters) + " -> " +
          format_count(plan.grown_parameters) + " parameters\n" + "disk      " +
          format_bytes(static_cast<double>(plan.output_bytes)) + "\nmemory    " +
-         format_bytes(kProgramBytes + static_cast<double>(plan.peak_memory_bytes)) + "\n";
+         format_bytes(kProcessBytes + static_cast<double>(plan.peak_memory_bytes)) + "\n";
 }
 
 void work(const UpscaleCommandConfig& config, StageRun& run) {
