@@ -36,34 +36,6 @@ GM_INLINE void tile_product(Index m, Index k, const A* a, Index a_row, Index a_c
   }
 }
 
-/// to[c][q] = from[q][c] for q in [0, rows), 0 behind.
-template <class T>
-void load_transposed(const T* from, Index stride, Index rows, Index h, Acc<T>* to) {
-  constexpr Index width = kQueries<Acc<T>>;
-  for (Index q = 0; q < rows; ++q) {
-    for (Index c = 0; c < h; ++c) {
-      to[c * width + q] = load(from[q * stride + c]);
-    }
-  }
-  for (Index c = 0; c < h; ++c) {
-    for (Index q = rows; q < width; ++q) {
-      to[c * width + q] = 0;
-    }
-  }
-}
-
-/// to[q][c] = scale_q * from[c][q].
-template <class T>
-void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* scale, Index stride,
-                      T* to) {
-  constexpr Index width = kQueries<Acc<T>>;
-  for (Index q = 0; q < rows; ++q) {
-    for (Index c = 0; c < h; ++c) {
-      store(to[q * stride + c], from[c * width + q] * scale[q]);
-    }
-  }
-}
-
 /// Rows as the type of sums, one behind another.
 template <class T>
 void load_rows(const T* from, Index stride, Index rows, Index h, Acc<T>* to) {
@@ -73,6 +45,84 @@ void load_rows(const T* from, Index stride, Index rows, Index h, Acc<T>* to) {
       to[j * h + c] = load(from[j * stride + c]);
     }
   }
+}
+
+/// to[c][q] = from[q][c] for q in [0, rows), 0 behind; `copy` holds rows * h elements.
+template <class T>
+void load_transposed(const T* from, Index stride, Index rows, Index h, Acc<T>* copy, Acc<T>* to) {
+  using A = Acc<T>;
+  constexpr Index width = kQueries<A>;
+  load_rows(from, stride, rows, h, copy);
+  if constexpr (sizeof(A) == sizeof(float)) {
+    pack<float, width>(h, rows, copy, h, 1, to);
+  } else {
+    for (Index c = 0; c < h; ++c) {
+      for (Index q = 0; q < width; ++q) {
+        to[c * width + q] = q < rows ? copy[q * h + c] : A(0);
+      }
+    }
+  }
+}
+
+/// to[q][c] = scale_q * from[c][q].
+template <class T>
+void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* scale, Index stride,
+                      T* to) {
+  using A = Acc<T>;
+  constexpr Index width = kQueries<A>;
+  constexpr Index kColumns = 8;
+  Index c = 0;
+  if constexpr (sizeof(A) == sizeof(float)) {
+    for (; c + kColumns <= h; c += kColumns) {
+      A tile[width * kColumns];  // [queries][columns]
+      for (Index i = 0; i < kColumns; i += 4) {
+        const std::uint32_t* row[4];
+        for (Index j = 0; j < 4; ++j) {
+          row[j] = reinterpret_cast<const std::uint32_t*>(from + (c + i + j) * width);
+        }
+        for (Index q = 0; q < width; q += 4) {
+          transpose_four(row, q, kColumns,
+                         reinterpret_cast<std::uint32_t*>(tile + q * kColumns + i));
+        }
+      }
+      for (Index q = 0; q < rows; ++q) {
+#pragma omp simd
+        for (Index i = 0; i < kColumns; ++i) {
+          store(to[q * stride + c + i], tile[q * kColumns + i] * scale[q]);
+        }
+      }
+    }
+  }
+  for (; c < h; ++c) {
+    for (Index q = 0; q < rows; ++q) {
+      store(to[q * stride + c], from[c * width + q] * scale[q]);
+    }
+  }
+}
+
+/// sum of x[c] y[c], in eight sums that are added up last.
+template <class T>
+Acc<T> row_product(Index h, const T* x, const T* y) {
+  constexpr Index kSums = 8;
+  Acc<T> part[kSums] = {};
+  Index c = 0;
+  for (; c + kSums <= h; c += kSums) {
+#pragma omp simd
+    for (Index i = 0; i < kSums; ++i) {
+      part[i] += load(x[c + i]) * load(y[c + i]);
+    }
+  }
+  for (; c < h; ++c) {
+    part[0] += load(x[c]) * load(y[c]);
+  }
+#pragma GCC unroll 3
+  for (Index half = kSums / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (Index i = 0; i < half; ++i) {
+      part[i] += part[half + i];
+    }
+  }
+  return part[0];
 }
 
 template <class A>
@@ -188,7 +238,7 @@ void attention_forward(const AttentionTask<T>& t) {
     for (Index begin = 0; begin < t.q_len; begin += width) {
       const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
       const Index first = t.k_len - t.q_len + begin;  // the first query's position
-      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h, q);
+      load_transposed(t.q + begin * t.q_stride + g * h, t.q_stride, rows, h, out, q);
       for (Index i = 0; i < width; ++i) {
         high[i] = kNothing<A>;
         total[i] = 0;
@@ -228,15 +278,8 @@ void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows
                      Acc<T>* delta) {
   using A = Acc<T>;
   for (Index i = 0; i < kQueries<A>; ++i) {
-    A sum = 0;
-    if (i < rows) {
-      const Index at = (begin + i) * t.q_stride + g * t.head_dim;
-#pragma omp simd reduction(+ : sum)
-      for (Index c = 0; c < t.head_dim; ++c) {
-        sum += load(t.dout[at + c]) * load(t.out[at + c]);
-      }
-    }
-    delta[i] = sum;
+    const Index at = (begin + i) * t.q_stride + g * t.head_dim;
+    delta[i] = i < rows ? row_product(t.head_dim, t.dout + at, t.out + at) : A(0);
     lse[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] : -kNothing<A>;
   }
 }
@@ -288,10 +331,8 @@ void attention_backward(const AttentionTask<T>& t) {
       const Index rows = begin + width < t.q_len ? width : t.q_len - begin;
       const Index first = t.k_len - t.q_len + begin;
       const Index at = begin * t.q_stride + g * h;
-      load_transposed(t.q + at, t.q_stride, rows, h, q);
-      load_transposed(t.dout + at, t.q_stride, rows, h, dout);
-      load_rows(t.q + at, t.q_stride, rows, h, q_rows);
-      load_rows(t.dout + at, t.q_stride, rows, h, dout_rows);
+      load_transposed(t.q + at, t.q_stride, rows, h, q_rows, q);
+      load_transposed(t.dout + at, t.q_stride, rows, h, dout_rows, dout);
       load_statistics(t, g, begin, rows, lse, delta);
       for (Index block = 0; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
@@ -322,7 +363,7 @@ GM_INLINE void pair_product(Index m, Index pairs, const Pair* a, Index apart, In
                             const Pair* panel, float* c, bool accumulate) {
   const auto rows = [&]<int MR>(Index i) {
     Vector acc[MR][2];
-    panel_sums<Bf16, MR>(pairs, a + i * apart, apart, step, panel, acc);
+    panel_sums<Bf16>(pairs, a + i * apart, apart, step, panel, acc);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       for (int s = 0; s < 2; ++s) {

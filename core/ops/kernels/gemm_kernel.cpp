@@ -6,10 +6,53 @@
 namespace growmerge::ops {
 namespace {
 
+/// A block of an operand: rows `row` elements apart, columns `column` apart; one of both is 1.
+template <class T>
+struct Block {
+  const T* at;
+  Index rows, columns, row, column;
+};
+
+/// The block that is read next: it comes to the second cache, some lines at a time, while another
+/// one is multiplied.
+class Ahead {
+ public:
+  /// `calls` calls of fetch() cover the block.
+  template <class T>
+  void aim(const Block<T>& block, Index calls) {
+    const bool by_rows = block.column == 1;
+    const auto size = static_cast<Index>(sizeof(T));
+    at_ = reinterpret_cast<const char*>(block.at);
+    rows_ = by_rows ? block.rows : block.columns;
+    stride_ = (by_rows ? block.row : block.column) * size;
+    end_ = (by_rows ? block.columns : block.rows) * size + kLine - 1;
+    done_ = 0;
+    lines_ = (rows_ * (end_ / kLine + 1) + calls - 1) / calls;
+  }
+
+  GM_INLINE void fetch() {
+    for (Index i = 0; i < lines_ && rows_ > 0; ++i) {
+      __builtin_prefetch(at_ + done_, 0, 2);
+      done_ += kLine;
+      if (done_ >= end_) {
+        done_ = 0;
+        at_ += stride_;
+        --rows_;
+      }
+    }
+  }
+
+ private:
+  static constexpr Index kLine = 64;
+  const char* at_ = nullptr;
+  Index rows_ = 0, stride_ = 0, end_ = 0, done_ = 0, lines_ = 0;
+};
+
 /// What of a product is being made: rows from i, over so many units of K.
 struct Part {
   Index i = 0, units = 0;
   bool add = false;
+  Ahead next_a, next_b;
 };
 
 /// `rows` rows of sums, [rows, kPanel], go to the result's columns from j.
@@ -17,10 +60,10 @@ template <class T>
 void write(const GemmTask<T>& t, const Part& part, Index rows, Index j, float* tile) {
   const Index width = t.n - j < kPanel ? t.n - j : kPanel;
   for (Index r = 0; r < rows; ++r) {
-    const float* row = tile + r * kPanel;
+    float* row = tile + r * kPanel;
     if (t.row_scale != nullptr) {
-      for (Index c = 0; c < kPanel; ++c) {
-        tile[r * kPanel + c] *= t.row_scale[part.i + r];
+      for (Index c = 0; c < width; ++c) {
+        row[c] *= t.row_scale[part.i + r];
       }
     }
     const Index at = (part.i + r) * t.c_row + j;
@@ -40,10 +83,11 @@ void write(const GemmTask<T>& t, const Part& part, Index rows, Index j, float* t
   }
 }
 
-/// MR rows of A by one panel of B. Rows begin `apart` units apart, their units `step` apart.
-template <class T, int MR>
-GM_INLINE void multiply(const GemmTask<T>& t, const Part& part, Index j, const Unit<T>* a,
-                        Index apart, Index step, const Unit<T>* panel) {
+/// MR rows of A by NV vectors of a panel of B. Rows begin `apart` units apart, their units `step`
+/// apart.
+template <class T, int MR, int NV>
+GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>* a, Index apart,
+                        Index step, const Unit<T>* panel) {
   const auto* to = t.sum != nullptr ? reinterpret_cast<const char*>(t.sum + part.i * t.c_row + j)
                                     : reinterpret_cast<const char*>(t.c + part.i * t.c_row + j);
   const Index bytes = t.c_row * static_cast<Index>(t.sum != nullptr ? sizeof(float) : sizeof(T));
@@ -52,46 +96,53 @@ GM_INLINE void multiply(const GemmTask<T>& t, const Part& part, Index j, const U
     __builtin_prefetch(to + r * bytes, 1);
     __builtin_prefetch(to + r * bytes + 64, 1);
   }
-  Vector acc[MR][2];
-  panel_sums<T, MR>(part.units, a, apart, step, panel, acc);
+  Vector acc[MR][NV];
+  panel_sums<T>(part.units, a, apart, step, panel, acc, [&] {
+    part.next_a.fetch();
+    part.next_b.fetch();
+  });
   alignas(64) float tile[MR * kPanel];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
-    *reinterpret_cast<Vector*>(tile + r * kPanel) = acc[r][0];
-    *reinterpret_cast<Vector*>(tile + r * kPanel + kLanes) = acc[r][1];
+#pragma GCC unroll 2
+    for (int s = 0; s < NV; ++s) {
+      *reinterpret_cast<Vector*>(tile + r * kPanel + s * kLanes) = acc[r][s];
+    }
   }
   write(t, part, MR, j, tile);
 }
 
-/// Rows part.i .. last_row of A, which begin at `a`, by one panel of B.
+/// Rows of A: packed as [rows / kRows][units][kRows], or as they lie, `apart` units apart.
 template <class T>
-void multiply_rows(const GemmTask<T>& t, Part part, Index last_row, Index j, const Unit<T>* a,
-                   Index apart, bool is_packed, const Unit<T>* panel) {
-  while (part.i < last_row) {
-    const Index rows = last_row - part.i >= kRows ? kRows : (last_row - part.i >= 4 ? 4 : 1);
-    if (is_packed) {  // as [units][kRows]
-      if (rows == kRows) {
-        multiply<T, kRows>(t, part, j, a, 1, kRows, panel);
-        a += kRows * part.units;
-      } else {
-        if (rows == 4) {
-          multiply<T, 4>(t, part, j, a, 1, kRows, panel);
-        } else {
-          multiply<T, 1>(t, part, j, a, 1, kRows, panel);
-        }
-        a += rows;
-      }
+struct Rows {
+  const Unit<T>* at;
+  Index apart;
+  bool is_packed;
+};
+
+/// Rows i .. last_row of A by NV vectors of a panel of B.
+template <class T, int NV>
+void multiply_rows(const GemmTask<T>& t, Part& part, Index i, Index last_row, Index j,
+                   Rows<T> block, const Unit<T>* panel) {
+  part.i = i;
+  const auto rows = [&]<int MR>() {
+    if (block.is_packed) {
+      multiply<T, MR, NV>(t, part, j, block.at, 1, kRows, panel);
+      block.at += MR == kRows ? kRows * part.units : MR;
     } else {
-      if (rows == kRows) {
-        multiply<T, kRows>(t, part, j, a, apart, 1, panel);
-      } else if (rows == 4) {
-        multiply<T, 4>(t, part, j, a, apart, 1, panel);
-      } else {
-        multiply<T, 1>(t, part, j, a, apart, 1, panel);
-      }
-      a += rows * apart;
+      multiply<T, MR, NV>(t, part, j, block.at, block.apart, 1, panel);
+      block.at += MR * block.apart;
     }
-    part.i += rows;
+    part.i += MR;
+  };
+  while (part.i + kRows <= last_row) {
+    rows.template operator()<kRows>();
+  }
+  while (part.i + 4 <= last_row) {
+    rows.template operator()<4>();
+  }
+  while (part.i < last_row) {
+    rows.template operator()<1>();
   }
 }
 
@@ -117,46 +168,75 @@ void pack_side_by_side(Index k, Index count, const T* x, Index step, Unit<T>* to
   }
 }
 
+/// Block (i, p) of A as it is multiplied, packed to `to` unless its units lie as they are.
+template <class T>
+Rows<T> load_rows(const Block<T>& a, Unit<T>* to) {
+  constexpr Index kDepth = UnitOf<T>::kDepth;
+  const Index units = (a.columns + kDepth - 1) / kDepth;
+  if (a.column == 1 && a.columns % kDepth == 0 && a.row % kDepth == 0) {
+    return {reinterpret_cast<const Unit<T>*>(a.at), a.row / kDepth, false};
+  }
+  if (a.row == 1) {
+    pack_side_by_side(a.columns, a.rows, a.at, a.column, to);
+  } else {
+    for (Index r = 0; r < a.rows; r += kRows) {
+      pack<T, kRows>(a.columns, a.rows - r < kRows ? a.rows - r : kRows, a.at + r * a.row, a.row,
+                     a.column, to + r * units);
+    }
+  }
+  return {to, 1, true};
+}
+
 template <class T>
 void gemm(const GemmTask<T>& t) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
+  const auto least = [](Index a, Index b) { return a < b ? a : b; };
+  const auto parts = [](Index size, Index part) { return (size + part - 1) / part; };
   // A result that is rounded must be rounded once, so it needs all of K at once.
   const bool whole = kDepth > 1 && t.sum == nullptr;
   const Index depth = whole ? t.k : kGemmDepth * kDepth;
+  const Index most = kGemmBlock / parts(least(t.k, depth), kDepth) / kPanel * kPanel;
+  const Index width = most < kPanel ? kPanel : most;
   auto* packed_a = static_cast<Unit<T>*>(t.scratch);
-  Unit<T>* packed_b = packed_a + kGemmRows * ((depth + kDepth - 1) / kDepth);
+  Unit<T>* packed_b = packed_a + kGemmRows * parts(depth, kDepth);
+  const auto a_block = [&](Index i, Index p) {
+    return Block<T>{t.a + i * t.a_row + p * t.a_col, least(t.m - i, kGemmRows),
+                    least(t.k - p, depth), t.a_row, t.a_col};
+  };
+  const auto b_block = [&](Index p, Index j) {
+    return Block<T>{t.b + p * t.b_row + j * t.b_col, least(t.k - p, depth), least(t.n - j, width),
+                    t.b_row, t.b_col};
+  };
+  Part part;
   for (Index p = 0; p < t.k; p += depth) {
-    const Index k = t.k - p < depth ? t.k - p : depth;
-    Part part;
-    part.units = (k + kDepth - 1) / kDepth;
+    const Index k = least(t.k - p, depth);
+    part.units = parts(k, kDepth);
     part.add = t.accumulate || p > 0;
-    const bool pack_rows = t.a_col != 1 || k % kDepth != 0 || t.a_row % kDepth != 0;
-    const Index most = kGemmBlock / part.units / kPanel * kPanel;
-    const Index fit = most < kPanel ? kPanel : most;
-    for (Index first = 0; first < t.n; first += fit) {
-      const Index last = t.n - first < fit ? t.n : first + fit;
+    for (Index first = 0; first < t.n; first += width) {
+      const Index last = least(first + width, t.n);
       for (Index j = first; j < last; j += kPanel) {
-        pack<T, kPanel>(k, t.n - j < kPanel ? t.n - j : kPanel, t.b + p * t.b_row + j * t.b_col,
-                        t.b_col, t.b_row, packed_b + (j - first) * part.units);
+        pack<T, kPanel>(k, least(t.n - j, kPanel), t.b + p * t.b_row + j * t.b_col, t.b_col,
+                        t.b_row, packed_b + (j - first) * part.units);
+      }
+      const Index next_p = last < t.n ? p : p + depth;
+      const Index calls = parts(last - first, kPanel) * parts(part.units, kUnitsBetween);
+      if (next_p < t.k) {
+        part.next_b.aim(b_block(next_p, last < t.n ? last : 0), parts(t.m, kRows) * calls);
       }
       for (Index i = 0; i < t.m; i += kGemmRows) {
-        const Index last_row = t.m - i < kGemmRows ? t.m : i + kGemmRows;
-        const T* from = t.a + i * t.a_row + p * t.a_col;
-        const auto* a = reinterpret_cast<const Unit<T>*>(from);
-        if (pack_rows && t.a_row == 1) {
-          pack_side_by_side(k, last_row - i, from, t.a_col, packed_a);
-          a = packed_a;
-        } else if (pack_rows) {
-          for (Index r = i; r < last_row; r += kRows) {
-            pack<T, kRows>(k, last_row - r < kRows ? last_row - r : kRows, from + (r - i) * t.a_row,
-                           t.a_row, t.a_col, packed_a + (r - i) * part.units);
-          }
-          a = packed_a;
+        const Index last_row = least(i + kGemmRows, t.m);
+        const Rows<T> rows = load_rows(a_block(i, p), packed_a);
+        if (last_row < t.m || next_p < t.k) {
+          part.next_a.aim(last_row < t.m ? a_block(last_row, p) : a_block(0, next_p),
+                          parts(last_row - i, kRows) * calls);
         }
-        part.i = i;
         for (Index j = first; j < last; j += kPanel) {
-          multiply_rows(t, part, last_row, j, a, t.a_row / kDepth, pack_rows,
-                        packed_b + (j - first) * part.units);
+          const Unit<T>* panel = packed_b + (j - first) * part.units;
+          if (t.n - j <= kLanes) {
+            multiply_rows<T, 1>(t, part, i, last_row, j, rows, panel);
+          } else {
+            multiply_rows<T, 2>(t, part, i, last_row, j, rows, panel);
+          }
         }
       }
     }

@@ -25,12 +25,11 @@ GM_INLINE float load(Bf16 x) {
 
 GM_INLINE void store(float& to, float x) { to = x; }
 GM_INLINE void store(double& to, double x) { to = x; }
-/// Round to nearest even; NaN stays NaN.
+/// Round to nearest even; NaN becomes the quiet NaN 0x7fc0.
 GM_INLINE void store(Bf16& to, float x) {
   const std::uint32_t u = __builtin_bit_cast(std::uint32_t, x);
   const std::uint32_t rounded = (u + 0x7fffU + ((u >> 16) & 1U)) >> 16;
-  const std::uint32_t nan = (u >> 16) | 0x40U;
-  to.bits = static_cast<std::uint16_t>((u & 0x7fffffffU) > 0x7f800000U ? nan : rounded);
+  to.bits = static_cast<std::uint16_t>(x != x ? 0x7fc0U : rounded);
 }
 
 /// exp in float32, within 2 ulp; 0 below -87.3 (where the result would be subnormal), infinity
@@ -55,16 +54,18 @@ GM_INLINE double exp_of(double x) { return __builtin_exp(x); }
 
 /// The same for x <= 1, as behind a maximum: 2^n is one factor there. NaN stays NaN.
 GM_INLINE float exp_below_one(float x) {
-  const float bounded = x < -87.3F ? -87.3F : x;
-  const float shifted = bounded * 1.44269504F + 12582912.0F;
-  const float n = shifted - 12582912.0F;
-  const float r = (bounded - n * 0.693145752F) - n * 1.42860677e-6F;
-  const float q =
-      (((1.3950475e-3F * r + 8.3688824e-3F) * r + 4.1666206e-2F) * r + 0.16666520F) * r + 0.5F;
-  const float p = q * (r * r) + r + 1.0F;
-  // The low bits of `shifted` are n.
-  const std::uint32_t exponent = (__builtin_bit_cast(std::uint32_t, shifted) + 127U) << 23;
-  return x < -87.3F ? 0.0F : p * __builtin_bit_cast(float, exponent);
+  const float shifted = x * 1.44269504F + 12583039.0F;  // 1.5 2^23 + 127: its low bits are n + 127
+  const float n = shifted - 12583039.0F;
+  const float r = (x - n * 0.693145752F) - n * 1.42860677e-6F;
+  float p = 1.3950475e-3F;
+  p = p * r + 8.3688824e-3F;
+  p = p * r + 4.1666206e-2F;
+  p = p * r + 0.16666520F;
+  p = p * r + 0.5F;
+  p = p * r + 1.0F;
+  p = p * r + 1.0F;
+  const std::uint32_t power = __builtin_bit_cast(std::uint32_t, shifted) << 23;
+  return x < -87.3F ? 0.0F : p * __builtin_bit_cast(float, power);
 }
 GM_INLINE double exp_below_one(double x) { return __builtin_exp(x); }
 

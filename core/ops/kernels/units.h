@@ -108,24 +108,41 @@ void pack(Index k, Index count, const T* x, Index apart, Index step, Unit<T>* to
   }
 }
 
-/// MR rows of A by one panel of B: rows begin `apart` units apart, their units `step` apart.
-template <class T, int MR>
+/// Nothing is to be done between units.
+struct Idle {
+  GM_INLINE void operator()() const {}
+};
+
+constexpr Index kUnitsBetween = 64;
+
+/// MR rows of A by the first NV vectors of one panel of B: rows begin `apart` units apart, their
+/// units `step` apart. Calls between() before every kUnitsBetween units.
+template <class T, int MR, int NV, class Between = Idle>
 GM_INLINE void panel_sums(Index units, const Unit<T>* a, Index apart, Index step,
-                          const Unit<T>* panel, Vector (&acc)[MR][2]) {
+                          const Unit<T>* panel, Vector (&acc)[MR][NV], Between&& between = {}) {
   const Unit<T>* row[MR];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
-    acc[r][0] = acc[r][1] = Vector{};
+#pragma GCC unroll 2
+    for (int s = 0; s < NV; ++s) {
+      acc[r][s] = Vector{};
+    }
     row[r] = a + r * apart;
   }
-  for (Index u = 0; u < units; ++u) {
+  for (Index u = 0; u < units;) {
+    between();
+    const Index end = u + kUnitsBetween < units ? u + kUnitsBetween : units;
+    for (; u < end; ++u) {
 #pragma GCC unroll 8
-    for (int r = 0; r < MR; ++r) {
-      const Unit<T> x = row[r][u * step];
-      multiply_add(acc[r][0], x, panel);
-      multiply_add(acc[r][1], x, panel + kLanes);
+      for (int r = 0; r < MR; ++r) {
+        const Unit<T> x = row[r][u * step];
+#pragma GCC unroll 2
+        for (int s = 0; s < NV; ++s) {
+          multiply_add(acc[r][s], x, panel + s * kLanes);
+        }
+      }
+      panel += kPanel;
     }
-    panel += kPanel;
   }
 }
 
