@@ -4,6 +4,7 @@
 //   growmerge_tokenizer_tool encode TOKENIZER [special] < JSONL > IDS
 //   growmerge_tokenizer_tool decode TOKENIZER [skip] < IDS > JSONL
 //   growmerge_tokenizer_tool time TOKENIZER THREADS < JSONL      (prints bytes, tokens, seconds)
+//   growmerge_tokenizer_tool words TOKENIZER THREADS < JSONL     (the same of pre-tokenizing alone)
 //
 // JSONL: one JSON string a line. IDS: for each line its count and its ids, int32.
 #include <atomic>
@@ -18,7 +19,10 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/manifest.h"
 #include "core/tokenizer.h"
+#include "core/tokenizer/pre_tokenizer.h"
+#include "core/tokenizer/spec.h"
 
 namespace {
 
@@ -49,20 +53,22 @@ void decode(const Tokenizer& tokenizer, bool skip_special) {
   }
 }
 
-void time_encoding(const Tokenizer& tokenizer, int num_threads) {
+/// Prints the bytes of all texts, the sum of what count(text) returns, and seconds.
+template <class Count>
+void time_texts(int num_threads, const Count& count) {
   const std::vector<std::string> texts = read_texts();
   std::uint64_t bytes = 0;
   for (const std::string& text : texts) {
     bytes += text.size();
   }
   std::atomic<std::size_t> next{0};
-  std::atomic<std::uint64_t> tokens{0};
+  std::atomic<std::uint64_t> sum{0};
   const auto begin = std::chrono::steady_clock::now();
   std::vector<std::thread> threads;
   for (int t = 0; t < num_threads; ++t) {
     threads.emplace_back([&] {
       for (std::size_t i = 0; (i = next.fetch_add(1)) < texts.size();) {
-        tokens += tokenizer.encode(texts[i], false).size();
+        sum += count(texts[i]);
       }
     });
   }
@@ -71,13 +77,27 @@ void time_encoding(const Tokenizer& tokenizer, int num_threads) {
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::printf("%llu %llu %.6f\n", static_cast<unsigned long long>(bytes),
-              static_cast<unsigned long long>(tokens.load()), seconds.count());
+              static_cast<unsigned long long>(sum.load()), seconds.count());
+}
+
+void time_words(const std::string& tokenizer, int num_threads) {
+  const growmerge::tok::PreTokenizer pre_tokenizer(
+      growmerge::tok::parse_spec(growmerge::read_file(tokenizer)).pre_tokenizers);
+  time_texts(num_threads, [&](const std::string& text) {
+    std::uint64_t words = 0;
+    pre_tokenizer.for_each_word(text, true, [&](std::string_view) { ++words; });
+    return words;
+  });
 }
 
 int run(const std::vector<std::string>& args) {
   if (args.size() < 2) {
-    std::cerr << "usage: growmerge_tokenizer_tool encode|decode|time TOKENIZER [OPTION]\n";
+    std::cerr << "usage: growmerge_tokenizer_tool encode|decode|time|words TOKENIZER [OPTION]\n";
     return 2;
+  }
+  if (args[0] == "words") {
+    time_words(args[1], args.size() > 2 ? std::stoi(args[2]) : 1);
+    return 0;
   }
   const Tokenizer tokenizer = Tokenizer::load(args[1]);
   const std::string option = args.size() > 2 ? args[2] : "";
@@ -88,7 +108,8 @@ int run(const std::vector<std::string>& args) {
   } else if (args[0] == "decode") {
     decode(tokenizer, option == "skip");
   } else {
-    time_encoding(tokenizer, option.empty() ? 1 : std::stoi(option));
+    time_texts(option.empty() ? 1 : std::stoi(option),
+               [&](const std::string& text) { return tokenizer.encode(text, false).size(); });
   }
   return 0;
 }
