@@ -194,7 +194,8 @@ void gemm(const GemmTask<T>& t) {
   const auto parts = [](Index size, Index part) { return (size + part - 1) / part; };
   // A result that is rounded must be rounded once, so it needs all of K at once.
   const bool whole = kDepth > 1 && t.sum == nullptr;
-  const Index depth = whole ? t.k : kGemmDepth * kDepth;
+  const Index blocks = parts(t.k, kGemmDepth * kDepth);
+  const Index depth = whole ? t.k : parts(t.k, blocks * 8) * 8;
   const Index most = kGemmBlock / parts(least(t.k, depth), kDepth) / kPanel * kPanel;
   const Index width = most < kPanel ? kPanel : most;
   auto* packed_a = static_cast<Unit<T>*>(t.scratch);
@@ -208,25 +209,28 @@ void gemm(const GemmTask<T>& t) {
                     t.b_row, t.b_col};
   };
   Part part;
-  for (Index p = 0; p < t.k; p += depth) {
-    const Index k = least(t.k - p, depth);
-    part.units = parts(k, kDepth);
-    part.add = t.accumulate || p > 0;
-    for (Index first = 0; first < t.n; first += width) {
-      const Index last = least(first + width, t.n);
+  for (Index first = 0; first < t.n; first += width) {
+    const Index last = least(first + width, t.n);
+    for (Index p = 0; p < t.k; p += depth) {
+      const Index k = least(t.k - p, depth);
+      part.units = parts(k, kDepth);
+      part.add = t.accumulate || p > 0;
       for (Index j = first; j < last; j += kPanel) {
         pack<T, kPanel>(k, least(t.n - j, kPanel), t.b + p * t.b_row + j * t.b_col, t.b_col,
                         t.b_row, packed_b + (j - first) * part.units);
       }
-      const Index next_p = last < t.n ? p : p + depth;
+      const bool more_k = p + depth < t.k;
+      const bool more = more_k || last < t.n;
+      const Index next_p = more_k ? p + depth : 0;
+      const Index next_j = more_k ? first : last;
       const Index calls = parts(last - first, kPanel) * parts(part.units, kUnitsBetween);
-      if (next_p < t.k) {
-        part.next_b.aim(b_block(next_p, last < t.n ? last : 0), parts(t.m, kRows) * calls);
+      if (more) {
+        part.next_b.aim(b_block(next_p, next_j), parts(t.m, kRows) * calls);
       }
       for (Index i = 0; i < t.m; i += kGemmRows) {
         const Index last_row = least(i + kGemmRows, t.m);
         const Rows<T> rows = load_rows(a_block(i, p), packed_a);
-        if (last_row < t.m || next_p < t.k) {
+        if (last_row < t.m || more) {
           part.next_a.aim(last_row < t.m ? a_block(last_row, p) : a_block(0, next_p),
                           parts(last_row - i, kRows) * calls);
         }

@@ -83,7 +83,7 @@ struct GemmTask {
   void* scratch = nullptr;            // gemm_scratch_bytes(), 64-byte aligned
 };
 
-constexpr Index kGemmDepth = 256;         // of K at a time, in units of 4 bytes: a panel fits L1
+constexpr Index kGemmDepth = 384;         // of K at a time, at most, in units of 4 bytes
 constexpr Index kGemmRows = 64;           // of A at a time, and
 constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
 /// `whole`: the result is rounded to less than the type of sums, once, so K is not cut.
