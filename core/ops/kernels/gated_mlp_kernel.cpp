@@ -13,7 +13,7 @@ struct Activated {
 struct Silu {
   template <class A>
   static GM_INLINE Activated<A> at(A x) {
-    const A s = A(1) / (A(1) + exp_of(-x));
+    const A s = sigmoid(x);
     return {x * s, s * (A(1) + x * (A(1) - s))};
   }
 };
@@ -23,7 +23,7 @@ struct Gelu {
   template <class A>
   static GM_INLINE Activated<A> at(A x) {
     const A cdf = normal_cdf(x);
-    const A density = exp_of(A(-0.5) * x * x) * A(0.39894228040143267794);
+    const A density = exp_below_one(A(-0.5) * x * x) * A(0.39894228040143267794);
     return {x * cdf, cdf + x * density};
   }
 };
@@ -34,7 +34,7 @@ struct GeluTanh {
   static GM_INLINE Activated<A> at(A x) {
     const A k = A(0.79788456080286535588);
     const A u = k * (x + A(0.044715) * x * x * x);
-    const A s = A(1) / (A(1) + exp_of(A(-2) * u));
+    const A s = sigmoid(A(2) * u);
     const A du = k * (A(1) + A(3 * 0.044715) * x * x);
     return {x * s, s + x * A(2) * s * (A(1) - s) * du};
   }

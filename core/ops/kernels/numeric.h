@@ -32,27 +32,9 @@ GM_INLINE void store(Bf16& to, float x) {
   to.bits = static_cast<std::uint16_t>(x != x ? 0x7fc0U : rounded);
 }
 
-/// exp in float32, within 2 ulp; 0 below -87.3 (where the result would be subnormal), infinity
-/// above 88.7. Cody-Waite reduction by ln 2 and a degree-6 polynomial on [-ln2/2, ln2/2] fitted for
-/// the least maximal error (3e-9).
-GM_INLINE float exp_of(float x) {
-  const float bounded = x < -87.3F ? -87.3F : (x > 88.8F ? 88.8F : x);
-  const float shifted = bounded * 1.44269504F + 12582912.0F;
-  const float n = shifted - 12582912.0F;
-  const float r = (bounded - n * 0.693145752F) - n * 1.42860677e-6F;
-  const float q =
-      (((1.3950475e-3F * r + 8.3688824e-3F) * r + 4.1666206e-2F) * r + 0.16666520F) * r + 0.5F;
-  const float p = q * (r * r) + r + 1.0F;
-  // 2^n in two factors, so that n = 128 does not overflow before p < 1 is multiplied in.
-  const std::int32_t k = static_cast<std::int32_t>(n);
-  const std::int32_t half = k >> 1;
-  const float a = __builtin_bit_cast(float, (half + 127) << 23);
-  const float b = __builtin_bit_cast(float, (k - half + 127) << 23);
-  return x < -87.3F ? 0.0F : p * a * b;
-}
-GM_INLINE double exp_of(double x) { return __builtin_exp(x); }
-
-/// The same for x <= 1, as behind a maximum: 2^n is one factor there. NaN stays NaN.
+/// exp of x <= 1, as behind a maximum, within 2 ulp; 0 below -87.3, where the result would be
+/// subnormal; NaN stays NaN. Cody-Waite reduction by ln 2 and a degree-6 polynomial on
+/// [-ln2/2, ln2/2] fitted for the least maximal error (3e-9).
 GM_INLINE float exp_below_one(float x) {
   const float shifted = x * 1.44269504F + 12583039.0F;  // 1.5 2^23 + 127: its low bits are n + 127
   const float n = shifted - 12583039.0F;
@@ -69,13 +51,24 @@ GM_INLINE float exp_below_one(float x) {
 }
 GM_INLINE double exp_below_one(double x) { return __builtin_exp(x); }
 
+GM_INLINE float magnitude(float x) { return __builtin_fabsf(x); }
+GM_INLINE double magnitude(double x) { return __builtin_fabs(x); }
+
+/// 1 / (1 + exp(-x)) without an overflow on either side.
+template <class A>
+GM_INLINE A sigmoid(A x) {
+  const A e = exp_below_one(-magnitude(x));
+  const A s = A(1) / (A(1) + e);
+  return x < A(0) ? e * s : s;
+}
+
 /// The standard normal's distribution function. float32: erf by an odd polynomial below |z| = 1,
 /// erfc(z) = exp(-z^2) t Q(t), t = 1 / (1 + 0.3275911 z) above (fitted on [1, 10], relative error
 /// 2e-9).
 GM_INLINE float normal_cdf(float x) {
   const float z = x * 0.70710678F;
   const float s = z * z;
-  const float absolute = __builtin_fabsf(z);
+  const float absolute = magnitude(z);
   float e = -9.6801437e-6F;
   e = e * s + 1.1270546e-4F;
   e = e * s + -8.4847136e-4F;
@@ -94,7 +87,7 @@ GM_INLINE float normal_cdf(float x) {
   q = q * t + 0.17633955F;
   q = q * t + 0.18463445F;
   q = q * t + 0.18483362F;
-  const float tail = 0.5F * exp_of(-s) * t * q;
+  const float tail = 0.5F * exp_below_one(-s) * t * q;
   const float outer = z < 0.0F ? tail : 1.0F - tail;
   return absolute < 1.0F ? 0.5F + 0.5F * z * e : outer;
 }
