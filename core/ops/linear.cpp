@@ -76,7 +76,8 @@ void run(const GemmTask<T>& whole) {
 
 /// Whether A's products are made by our own kernels: where those are the faster ones.
 bool is_own(const at::Tensor& a) {
-  return a.is_cpu() && a.size(0) >= kFewestRows && prefers_own_products(a.scalar_type());
+  return a.is_cpu() && a.size(0) >= kFewestRows && a.size(1) > 0 &&
+         prefers_own_products(a.scalar_type());
 }
 
 /// C (+)= diag(row_scale) A B by our own kernels. C in the type of A and B is rounded once.

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros_like.h>
@@ -25,8 +26,8 @@ struct Shape {
   std::int64_t m, n, k;
 };
 // Whole blocks, remainders of each kind, one row, one column, more than one block of K and of B.
-const Shape kShapes[] = {{8, 32, 16},  {1, 1, 1},     {13, 45, 7},    {33, 17, 20},
-                         {5, 64, 161}, {40, 31, 513}, {16, 300, 600}, {70, 40, 2100}};
+const Shape kShapes[] = {{8, 32, 16},   {1, 1, 1},      {13, 45, 7},    {33, 17, 20},  {5, 64, 161},
+                         {40, 31, 513}, {16, 300, 600}, {70, 40, 2100}, {70, 700, 400}};
 
 template <class T>
 class Product {
@@ -159,6 +160,12 @@ TEST(Linear, ThreadsDoNotChangeBits) {
   for (std::size_t i = 3; i < results.size(); ++i) {
     EXPECT_TRUE(at::equal(results[i], results[i % 3])) << "result " << i;
   }
+}
+
+TEST(Linear, NoRowsLeaveAGradientAsItIs) {
+  const at::Tensor gradient = at::ones({32, 16});
+  linear_backward_weight(at::empty({0, 32}), at::empty({0, 16}), gradient);
+  EXPECT_TRUE(at::equal(gradient, at::ones({32, 16})));
 }
 
 }  // namespace
