@@ -74,7 +74,8 @@ void run(const GemmTask<T>& whole) {
   });
 }
 
-/// Whether A's products are made by our own kernels: where those are the faster ones.
+/// Whether A's products are made by our own kernels: where those are the faster ones, and there is
+/// something to sum.
 bool is_own(const at::Tensor& a) {
   return a.is_cpu() && a.size(0) >= kFewestRows && a.size(1) > 0 &&
          prefers_own_products(a.scalar_type());

@@ -26,8 +26,9 @@ struct Shape {
   std::int64_t m, n, k;
 };
 // Whole blocks, remainders of each kind, one row, one column, more than one block of K and of B.
-const Shape kShapes[] = {{8, 32, 16},   {1, 1, 1},      {13, 45, 7},    {33, 17, 20},  {5, 64, 161},
-                         {40, 31, 513}, {16, 300, 600}, {70, 40, 2100}, {70, 700, 400}};
+const Shape kShapes[] = {{8, 32, 16},    {1, 1, 1},     {13, 45, 7},    {33, 17, 20},
+                         {5, 64, 161},   {40, 31, 513}, {16, 300, 600}, {70, 40, 2100},
+                         {70, 700, 400}, {9, 33, 1601}};
 
 template <class T>
 class Product {

@@ -307,6 +307,21 @@ TEST(CrossEntropy, ExponentialsAreWithinTwoUlp) {
   }
 }
 
+// What lies below every normal number is nothing, whatever it is.
+TEST(CrossEntropy, ExponentialsVanish) {
+  for (const KernelSet& set : available_kernel_sets()) {
+    std::vector<float> logits = {0.0F,     -87.4F, -88.0F,
+                                 -1000.0F, -1e30F, -std::numeric_limits<float>::infinity()};
+    float max = 0.0F;
+    float sum = 0.0F;
+    float at_target = 0.0F;
+    set.f32.softmax_tile_row(static_cast<Index>(logits.size()), logits.data(), 0, &max, &sum,
+                             &at_target);
+    EXPECT_EQ(logits, (std::vector<float>{1.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F})) << set.isa;
+    EXPECT_EQ(sum, 1.0F) << set.isa;
+  }
+}
+
 TEST(CrossEntropy, ScaleRowsMultipliesEachRow) {
   const at::Tensor x = at::randn({5, 33}, at::ScalarType::Float);
   const at::Tensor scale = at::randn({5}, at::ScalarType::Float);

@@ -47,7 +47,7 @@ void load_rows(const T* from, Index stride, Index rows, Index h, Acc<T>* to) {
   }
 }
 
-/// to[c][q] = from[q][c] for q in [0, rows), 0 behind; `copy` holds rows * h elements.
+/// copy[q][c] = to[c][q] = from[q][c] for q in [0, rows); the rest of `to` is 0.
 template <class T>
 void load_transposed(const T* from, Index stride, Index rows, Index h, Acc<T>* copy, Acc<T>* to) {
   using A = Acc<T>;
@@ -367,7 +367,7 @@ GM_INLINE void pair_product(Index m, Index pairs, const Pair* a, Index apart, In
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       for (int s = 0; s < 2; ++s) {
-        auto* to = reinterpret_cast<Vector*>(c + (i + r) * kPanel + s * kLanes);
+        Vector* to = reinterpret_cast<Vector*>(c + (i + r) * kPanel + s * kLanes);
         *to = accumulate ? *to + acc[r][s] : acc[r][s];
       }
     }
@@ -392,19 +392,15 @@ void pair_rows(const Bf16* from, Index stride, Index rows, Index columns, Pair* 
   }
 }
 
-typedef std::uint16_t HalfVector __attribute__((vector_size(32), aligned(2), may_alias));
-typedef std::uint32_t PairVector __attribute__((vector_size(64), aligned(4), may_alias));
-
 /// A tile [keys, kPanel] rounded: `rows` as it is, `pairs` with keys j and j + 1 as a pair. One of
 /// both may be null.
 void round_tile(Index keys, const float* tile, Bf16* rows, Pair* pairs) {
   for (Index j = 0; j < keys; j += 2) {
     for (Index s = 0; s < kPanel; s += kLanes) {
       const float* at = tile + j * kPanel + s;
-      const auto first = (HalfVector)_mm512_cvtneps_pbh(_mm512_loadu_ps(at));
-      const auto second = j + 1 < keys
-                              ? (HalfVector)_mm512_cvtneps_pbh(_mm512_loadu_ps(at + kPanel))
-                              : HalfVector{};
+      const HalfVector first = rounded(*reinterpret_cast<const Vector*>(at));
+      const HalfVector second =
+          j + 1 < keys ? rounded(*reinterpret_cast<const Vector*>(at + kPanel)) : HalfVector{};
       if (rows != nullptr) {
         *reinterpret_cast<HalfVector*>(rows + j * kPanel + s) = first;
         *reinterpret_cast<HalfVector*>(rows + (j + 1) * kPanel + s) = second;

@@ -6,11 +6,12 @@
 namespace growmerge::ops {
 namespace {
 
-/// A block of an operand: rows `row` elements apart, columns `column` apart; one of both is 1.
+/// A block of an operand: rows row_step elements apart, columns column_step apart; one of both
+/// is 1.
 template <class T>
 struct Block {
   const T* at;
-  Index rows, columns, row, column;
+  Index rows, columns, row_step, column_step;
 };
 
 /// The block that is read next: it comes to the second cache, some lines at a time, while another
@@ -20,11 +21,11 @@ class Ahead {
   /// `calls` calls of fetch() cover the block.
   template <class T>
   void aim(const Block<T>& block, Index calls) {
-    const bool by_rows = block.column == 1;
+    const bool by_rows = block.column_step == 1;
     const auto size = static_cast<Index>(sizeof(T));
     at_ = reinterpret_cast<const char*>(block.at);
     rows_ = by_rows ? block.rows : block.columns;
-    stride_ = (by_rows ? block.row : block.column) * size;
+    stride_ = (by_rows ? block.row_step : block.column_step) * size;
     end_ = (by_rows ? block.columns : block.rows) * size + kLine - 1;
     done_ = 0;
     lines_ = (rows_ * (end_ / kLine + 1) + calls - 1) / calls;
@@ -44,8 +45,10 @@ class Ahead {
 
  private:
   static constexpr Index kLine = 64;
-  const char* at_ = nullptr;
-  Index rows_ = 0, stride_ = 0, end_ = 0, done_ = 0, lines_ = 0;
+  const char* at_ = nullptr;     // of the row that comes next
+  Index rows_ = 0, stride_ = 0;  // rows that are left, bytes from one to the next
+  Index end_ = 0, done_ = 0;     // bytes of a row, the last line's whole; those asked for
+  Index lines_ = 0;              // of each call
 };
 
 /// What of a product is being made: rows from i, over so many units of K.
@@ -55,30 +58,44 @@ struct Part {
   Ahead next_a, next_b;
 };
 
-/// `rows` rows of sums, [rows, kPanel], go to the result's columns from j.
+/// Adds sums to a row of the result, or writes them there, rounded.
+template <int NV>
+GM_INLINE void put(const Vector (&sums)[NV], bool add, float* to) {
+#pragma GCC unroll 2
+  for (int s = 0; s < NV; ++s) {
+    Vector* at = reinterpret_cast<Vector*>(to + s * kLanes);
+    *at = add ? *at + sums[s] : sums[s];
+  }
+}
+#if defined(__AVX512F__)
+template <int NV>
+GM_INLINE void put(const Vector (&sums)[NV], bool add, Bf16* to) {
+#pragma GCC unroll 2
+  for (int s = 0; s < NV; ++s) {
+    HalfVector* at = reinterpret_cast<HalfVector*>(to + s * kLanes);
+    *at = rounded(add ? widened(*at) + sums[s] : sums[s]);
+  }
+}
+#endif
+
+/// The same for `width` sums that do not fill vectors.
 template <class T>
-void write(const GemmTask<T>& t, const Part& part, Index rows, Index j, float* tile) {
-  const Index width = t.n - j < kPanel ? t.n - j : kPanel;
-  for (Index r = 0; r < rows; ++r) {
-    float* row = tile + r * kPanel;
-    if (t.row_scale != nullptr) {
-      for (Index c = 0; c < width; ++c) {
-        row[c] *= t.row_scale[part.i + r];
-      }
+GM_INLINE void put_some(const float* sums, Index width, bool add, T* to) {
+  for (Index c = 0; c < width; ++c) {
+    store(to[c], add ? load(to[c]) + sums[c] : sums[c]);
+  }
+}
+
+template <class T, int MR, int NV>
+GM_INLINE void put_rows(const Vector (&sums)[MR][NV], Index width, bool add, Index stride, T* to) {
+  if (width >= NV * kLanes) {
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r) {
+      put(sums[r], add, to + r * stride);
     }
-    const Index at = (part.i + r) * t.c_row + j;
-    if (t.sum != nullptr) {
-      float* to = t.sum + at;
-#pragma omp simd
-      for (Index c = 0; c < width; ++c) {
-        to[c] = part.add ? to[c] + row[c] : row[c];
-      }
-    } else {
-      T* to = t.c + at;
-#pragma omp simd
-      for (Index c = 0; c < width; ++c) {
-        store(to[c], part.add ? load(to[c]) + row[c] : row[c]);
-      }
+  } else {
+    for (int r = 0; r < MR; ++r) {
+      put_some(reinterpret_cast<const float*>(sums[r]), width, add, to + r * stride);
     }
   }
 }
@@ -88,8 +105,9 @@ void write(const GemmTask<T>& t, const Part& part, Index rows, Index j, float* t
 template <class T, int MR, int NV>
 GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>* a, Index apart,
                         Index step, const Unit<T>* panel) {
-  const auto* to = t.sum != nullptr ? reinterpret_cast<const char*>(t.sum + part.i * t.c_row + j)
-                                    : reinterpret_cast<const char*>(t.c + part.i * t.c_row + j);
+  const Index at = part.i * t.c_row + j;
+  const auto* to = t.sum != nullptr ? reinterpret_cast<const char*>(t.sum + at)
+                                    : reinterpret_cast<const char*>(t.c + at);
   const Index bytes = t.c_row * static_cast<Index>(t.sum != nullptr ? sizeof(float) : sizeof(T));
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -101,20 +119,25 @@ GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>
     part.next_a.fetch();
     part.next_b.fetch();
   });
-  alignas(64) float tile[MR * kPanel];
+  if (t.row_scale != nullptr) {
 #pragma GCC unroll 8
-  for (int r = 0; r < MR; ++r) {
+    for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
-    for (int s = 0; s < NV; ++s) {
-      *reinterpret_cast<Vector*>(tile + r * kPanel + s * kLanes) = acc[r][s];
+      for (int s = 0; s < NV; ++s) {
+        acc[r][s] *= t.row_scale[part.i + r];
+      }
     }
   }
-  write(t, part, MR, j, tile);
+  if (t.sum != nullptr) {
+    put_rows(acc, t.n - j, part.add, t.c_row, t.sum + at);
+  } else {
+    put_rows(acc, t.n - j, part.add, t.c_row, t.c + at);
+  }
 }
 
 /// Rows of A: packed as [rows / kRows][units][kRows], or as they lie, `apart` units apart.
 template <class T>
-struct Rows {
+struct RowsOfA {
   const Unit<T>* at;
   Index apart;
   bool is_packed;
@@ -123,7 +146,7 @@ struct Rows {
 /// Rows i .. last_row of A by NV vectors of a panel of B.
 template <class T, int NV>
 void multiply_rows(const GemmTask<T>& t, Part& part, Index i, Index last_row, Index j,
-                   Rows<T> block, const Unit<T>* panel) {
+                   RowsOfA<T> block, const Unit<T>* panel) {
   part.i = i;
   const auto rows = [&]<int MR>() {
     if (block.is_packed) {
@@ -170,18 +193,18 @@ void pack_side_by_side(Index k, Index count, const T* x, Index step, Unit<T>* to
 
 /// Block (i, p) of A as it is multiplied, packed to `to` unless its units lie as they are.
 template <class T>
-Rows<T> load_rows(const Block<T>& a, Unit<T>* to) {
+RowsOfA<T> load_rows_of_a(const Block<T>& a, Unit<T>* to) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
   const Index units = (a.columns + kDepth - 1) / kDepth;
-  if (a.column == 1 && a.columns % kDepth == 0 && a.row % kDepth == 0) {
-    return {reinterpret_cast<const Unit<T>*>(a.at), a.row / kDepth, false};
+  if (a.column_step == 1 && a.columns % kDepth == 0 && a.row_step % kDepth == 0) {
+    return {reinterpret_cast<const Unit<T>*>(a.at), a.row_step / kDepth, false};
   }
-  if (a.row == 1) {
-    pack_side_by_side(a.columns, a.rows, a.at, a.column, to);
+  if (a.row_step == 1) {
+    pack_side_by_side(a.columns, a.rows, a.at, a.column_step, to);
   } else {
     for (Index r = 0; r < a.rows; r += kRows) {
-      pack<T, kRows>(a.columns, a.rows - r < kRows ? a.rows - r : kRows, a.at + r * a.row, a.row,
-                     a.column, to + r * units);
+      pack<T, kRows>(a.columns, a.rows - r < kRows ? a.rows - r : kRows, a.at + r * a.row_step,
+                     a.row_step, a.column_step, to + r * units);
     }
   }
   return {to, 1, true};
@@ -201,12 +224,18 @@ void gemm(const GemmTask<T>& t) {
   auto* packed_a = static_cast<Unit<T>*>(t.scratch);
   Unit<T>* packed_b = packed_a + kGemmRows * parts(depth, kDepth);
   const auto a_block = [&](Index i, Index p) {
-    return Block<T>{t.a + i * t.a_row + p * t.a_col, least(t.m - i, kGemmRows),
-                    least(t.k - p, depth), t.a_row, t.a_col};
+    return Block<T>{.at = t.a + i * t.a_row + p * t.a_col,
+                    .rows = least(t.m - i, kGemmRows),
+                    .columns = least(t.k - p, depth),
+                    .row_step = t.a_row,
+                    .column_step = t.a_col};
   };
   const auto b_block = [&](Index p, Index j) {
-    return Block<T>{t.b + p * t.b_row + j * t.b_col, least(t.k - p, depth), least(t.n - j, width),
-                    t.b_row, t.b_col};
+    return Block<T>{.at = t.b + p * t.b_row + j * t.b_col,
+                    .rows = least(t.k - p, depth),
+                    .columns = least(t.n - j, width),
+                    .row_step = t.b_row,
+                    .column_step = t.b_col};
   };
   Part part;
   for (Index first = 0; first < t.n; first += width) {
@@ -229,7 +258,7 @@ void gemm(const GemmTask<T>& t) {
       }
       for (Index i = 0; i < t.m; i += kGemmRows) {
         const Index last_row = least(i + kGemmRows, t.m);
-        const Rows<T> rows = load_rows(a_block(i, p), packed_a);
+        const RowsOfA<T> rows = load_rows_of_a(a_block(i, p), packed_a);
         if (last_row < t.m || more) {
           part.next_a.aim(last_row < t.m ? a_block(last_row, p) : a_block(0, next_p),
                           parts(last_row - i, kRows) * calls);

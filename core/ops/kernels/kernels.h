@@ -65,9 +65,9 @@ constexpr Index kAttentionQueries = 32;
   return (backward ? 4 : 2) * k_len * head_dim + tiles;
 }
 
-/// C (+)= diag(row_scale) A B on one thread. A [m, k] and B [k, n] by any strides, one of each pair
-/// being 1; C has rows c_row apart. Sums in float32, each in one order of k whatever m and n are,
-/// so a result's bits do not depend on how a product is cut into rows and columns.
+/// C (+)= diag(row_scale) A B on one thread; m, n, k > 0. A [m, k] and B [k, n] by any strides, one
+/// of each pair being 1; C has rows c_row apart. Sums in float32, each in one order of k whatever m
+/// and n are, so a result's bits do not depend on how a product is cut into rows and columns.
 template <class T>
 struct GemmTask {
   Index m = 0, n = 0, k = 0;

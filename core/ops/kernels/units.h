@@ -1,5 +1,5 @@
 // What one multiply-add takes of a row: a float32, or two bfloat16 that lie one behind another
-// (vdpbf16ps: float32 sums). Products over panels: rows of units, two vectors wide.
+// (vdpbf16ps: float32 sums). Products over panels: rows of units, up to two vectors wide.
 //
 // To be included before anything else: where the compiler can, it turns on AVX512-BF16 for the rest
 // of the source. Functions of bfloat16 units are called where kernel_set.cpp found it alone.
@@ -20,6 +20,16 @@ constexpr Index kPanel = 2 * kLanes;  // columns of B that are packed together
 constexpr Index kRows = 8;            // of A that are multiplied together
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+
+#if defined(__AVX512F__)
+typedef std::uint16_t HalfVector __attribute__((vector_size(32), aligned(2), may_alias));
+typedef std::uint32_t PairVector __attribute__((vector_size(64), aligned(4), may_alias));
+
+GM_INLINE HalfVector rounded(Vector x) { return (HalfVector)_mm512_cvtneps_pbh((__m512)x); }
+GM_INLINE Vector widened(HalfVector x) {
+  return (Vector)(__builtin_convertvector(x, PairVector) << 16);
+}
+#endif
 
 template <class T>
 struct UnitOf {
