@@ -45,7 +45,7 @@ void run(const GemmTask<T>& whole) {
       std::min(static_cast<double>(at::get_num_threads()), std::max(1.0, work / kGrain)));
   const std::int64_t packed_a = whole.a_col == 1 ? 0 : whole.m;
   const bool by_columns = packed_a < whole.n && whole.n >= 256 * parts;
-  const std::int64_t unit = by_columns ? 64 : 8;
+  const std::int64_t unit = by_columns ? 32 : 8;
   const std::int64_t units = ((by_columns ? whole.n : whole.m) + unit - 1) / unit;
   at::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t part = first; part < last; ++part) {

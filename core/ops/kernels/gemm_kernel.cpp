@@ -94,8 +94,14 @@ GM_INLINE void put_rows(const Vector (&sums)[MR][NV], Index width, bool add, Ind
       put(sums[r], add, to + r * stride);
     }
   } else {
+#pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
-      put_some(reinterpret_cast<const float*>(sums[r]), width, add, to + r * stride);
+      Vector row[NV];  // a copy, so that the sums themselves stay in registers
+#pragma GCC unroll 2
+      for (int s = 0; s < NV; ++s) {
+        row[s] = sums[r][s];
+      }
+      put_some(reinterpret_cast<const float*>(row), width, add, to + r * stride);
     }
   }
 }

@@ -123,7 +123,7 @@ struct Idle {
   GM_INLINE void operator()() const {}
 };
 
-constexpr Index kUnitsBetween = 64;
+constexpr Index kUnitsBetween = 128;
 
 /// MR rows of A by the first NV vectors of one panel of B: rows begin `apart` units apart, their
 /// units `step` apart. Calls between() before every kUnitsBetween units.
