@@ -45,6 +45,9 @@ std::vector<KernelSet> make_sets() {
   if (has_avx512()) {
     add([](KernelSet& set) { GM_FILL(avx512) });
   }
+  if (has_avx512() && __builtin_cpu_supports("avx512bf16") != 0) {
+    add([](KernelSet& set) { GM_FILL(avx512bf16) });
+  }
 #endif
   return sets;
 }
@@ -73,7 +76,7 @@ const KernelSet& kernel_set() {
 }
 
 bool prefers_own_products(at::ScalarType dtype) {
-  static const bool may = std::string_view(kernel_set().isa) == "avx512" && !is_intel();
+  static const bool may = std::string_view(kernel_set().isa).starts_with("avx512") && !is_intel();
   return may && ((dtype == at::ScalarType::Float && kernel_set().f32.gemm != nullptr) ||
                  (dtype == at::ScalarType::BFloat16 && kernel_set().bf16.gemm != nullptr));
 }

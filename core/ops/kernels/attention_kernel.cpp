@@ -351,7 +351,7 @@ void attention_backward(const AttentionTask<T>& t) {
   store_keys(t, dk, dv);
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
 
 // The same for bfloat16 by vdpbf16ps: scores and their gradients are sums in float32, what is
 // multiplied is bfloat16, as are P and dS (flash attention on GPUs rounds them, too).
@@ -571,11 +571,9 @@ void fill_attention(KernelSet& set) {
   fill(set.f32);
   fill(set.f64);
   fill(set.bf16);
-#if defined(__AVX512F__)
-  if (__builtin_cpu_supports("avx512bf16") != 0) {
-    set.bf16.attention_forward = attention_forward_bf16;
-    set.bf16.attention_backward = attention_backward_bf16;
-  }
+#if defined(__AVX512BF16__)
+  set.bf16.attention_forward = attention_forward_bf16;
+  set.bf16.attention_backward = attention_backward_bf16;
 #endif
 }
 }  // namespace GM_ISA

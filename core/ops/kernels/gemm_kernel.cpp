@@ -67,7 +67,7 @@ GM_INLINE void put(const Vector (&sums)[NV], bool add, float* to) {
     *at = add ? *at + sums[s] : sums[s];
   }
 }
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
 template <int NV>
 GM_INLINE void put(const Vector (&sums)[NV], bool add, Bf16* to) {
 #pragma GCC unroll 2
@@ -287,8 +287,8 @@ void gemm(const GemmTask<T>& t) {
 namespace GM_ISA {
 void fill_gemm(KernelSet& set) {
   set.f32.gemm = gemm<float>;
-#if defined(__AVX512F__)
-  set.bf16.gemm = __builtin_cpu_supports("avx512bf16") != 0 ? gemm<Bf16> : nullptr;
+#if defined(__AVX512BF16__)
+  set.bf16.gemm = gemm<Bf16>;
 #endif
 }
 }  // namespace GM_ISA

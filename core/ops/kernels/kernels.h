@@ -158,6 +158,7 @@ inline const Kernels<Bf16>& kernels<Bf16>() {
 GM_DECLARE_KERNELS(baseline)
 GM_DECLARE_KERNELS(avx2)
 GM_DECLARE_KERNELS(avx512)
+GM_DECLARE_KERNELS(avx512bf16)
 #undef GM_DECLARE_KERNELS
 
 }  // namespace growmerge::ops

@@ -1,12 +1,8 @@
 // What one multiply-add takes of a row: a float32, or two bfloat16 that lie one behind another
 // (vdpbf16ps: float32 sums). Products over panels: rows of units, up to two vectors wide.
-//
-// To be included before anything else: where the compiler can, it turns on AVX512-BF16 for the rest
-// of the source. Functions of bfloat16 units are called where kernel_set.cpp found it alone.
 #pragma once
 
-#if defined(__AVX512F__)
-#pragma GCC target("avx512bf16")
+#if defined(__AVX512BF16__)
 #include <immintrin.h>  // its functions are always inlined, so none is emitted
 #endif
 
@@ -21,7 +17,7 @@ constexpr Index kRows = 8;            // of A that are multiplied together
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
 typedef std::uint16_t HalfVector __attribute__((vector_size(32), aligned(2), may_alias));
 typedef std::uint32_t PairVector __attribute__((vector_size(64), aligned(4), may_alias));
 
@@ -47,7 +43,7 @@ using Unit = typename UnitOf<T>::type;
 GM_INLINE void multiply_add(Vector& acc, float a, const float* b) {
   acc += a * *reinterpret_cast<const Vector*>(b);
 }
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
 GM_INLINE void multiply_add(Vector& acc, std::uint32_t a, const std::uint32_t* b) {
   acc = (Vector)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)),
                                  (__m512bh)_mm512_loadu_si512(b));
