@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -303,6 +304,34 @@ TEST(CrossEntropy, ExponentialsAreWithinTwoUlp) {
       const float ulp =
           std::nextafter(static_cast<float>(expected), 1e30F) - static_cast<float>(expected);
       ASSERT_LE(std::abs(logits[i] - expected), 2.0 * ulp) << set.isa << " at " << given[i];
+    }
+  }
+}
+
+// bfloat16: half a unit in the last of 8 bits, and what the shorter polynomial adds; sums are those
+// of the exponentials before they are rounded.
+TEST(CrossEntropy, RoundedExponentialsAreWithinHalfAUnit) {
+  for (const KernelSet& set : available_kernel_sets()) {
+    std::vector<Bf16> logits;
+    double exact_sum = 0.0;
+    std::vector<double> expected;
+    for (int i = 0; i < 0x42ad; ++i) {  // all of 0 .. -86.5
+      logits.push_back({static_cast<std::uint16_t>(0x8000 + i)});
+      const auto bits = static_cast<std::uint32_t>(logits.back().bits) << 16;
+      expected.push_back(std::exp(static_cast<double>(std::bit_cast<float>(bits))));
+      exact_sum += expected.back();
+    }
+    float max = 0.0F;
+    float sum = 0.0F;
+    float at_target = 0.0F;
+    set.bf16.softmax_tile_row(static_cast<Index>(logits.size()), logits.data(), -1, &max, &sum,
+                              &at_target);
+    EXPECT_EQ(max, 0.0F);
+    EXPECT_NEAR(sum, exact_sum, 1e-6 * exact_sum) << set.isa;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const auto bits = static_cast<std::uint32_t>(logits[i].bits) << 16;
+      ASSERT_NEAR(std::bit_cast<float>(bits), expected[i], (1.0 / 256 + 1e-5) * expected[i])
+          << set.isa << " at " << i;
     }
   }
 }

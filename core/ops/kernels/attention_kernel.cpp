@@ -161,9 +161,10 @@ void hide_later_keys(Index keys, Index seen, A* scores) {
 }
 
 /// Scores -> exp(scale (score - new maximum)); sums and outputs so far are rescaled.
-template <class A>
-void softmax_block(Index keys, Index h, A scale, A* scores, A* high, A* total, A* out) {
+template <class T, class A = Acc<T>>
+void softmax_block(Index keys, Index h, double scale, A* scores, A* high, A* total, A* out) {
   constexpr Index width = kQueries<A>;
+  const A factor = static_cast<A>(scale * kLog2E);
   A top[width];
   A keep[width];
   A sum[width];
@@ -180,14 +181,14 @@ void softmax_block(Index keys, Index h, A scale, A* scores, A* high, A* total, A
   }
 #pragma omp simd
   for (Index q = 0; q < width; ++q) {
-    keep[q] = exp_below_one((high[q] - top[q]) * scale);
+    keep[q] = exp2_below_one<T>((high[q] - top[q]) * factor);
     high[q] = top[q];
     sum[q] = 0;
   }
   for (Index j = 0; j < keys; ++j) {
 #pragma omp simd
     for (Index q = 0; q < width; ++q) {
-      const A e = exp_below_one((scores[j * width + q] - top[q]) * scale);
+      const A e = exp2_below_one<T>((scores[j * width + q] - top[q]) * factor);
       scores[j * width + q] = e;
       sum[q] += e;
     }
@@ -250,7 +251,7 @@ void attention_forward(const AttentionTask<T>& t) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         tile_product(keys, h, k.at + block * k.stride, k.stride, 1, q, scores, false);
         hide_later_keys(keys, first - block, scores);
-        softmax_block(keys, h, static_cast<A>(t.scale), scores, high, total, out);
+        softmax_block<T>(keys, h, t.scale, scores, high, total, out);
         tile_product(h, keys, v.at + block * v.stride, 1, v.stride, scores, out, true);
       }
       finish_queries(t, g, begin, rows, high, total, out);
@@ -258,29 +259,31 @@ void attention_forward(const AttentionTask<T>& t) {
   }
 }
 
-/// Scores -> P = exp(scale score - lse), dP -> P (dP - delta).
-template <class A>
-void softmax_backward(Index keys, A scale, const A* lse, const A* delta, A* p, A* ds) {
+/// Scores -> P = exp(scale score - lse), dP -> P (dP - delta). lse2: lse / ln 2.
+template <class T, class A = Acc<T>>
+void softmax_backward(Index keys, double scale, const A* lse2, const A* delta, A* p, A* ds) {
   constexpr Index width = kQueries<A>;
+  const A factor = static_cast<A>(scale * kLog2E);
   for (Index j = 0; j < keys; ++j) {
 #pragma omp simd
     for (Index i = 0; i < width; ++i) {
-      const A e = exp_below_one(p[j * width + i] * scale - lse[i]);
+      const A e = exp2_below_one<T>(p[j * width + i] * factor - lse2[i]);
       p[j * width + i] = e;
       ds[j * width + i] = e * (ds[j * width + i] - delta[i]);
     }
   }
 }
 
-/// delta = rowsum(dO * O) and the log-sum-exp of `rows` queries; of the rest so that P is 0.
+/// delta = rowsum(dO * O) and lse / ln 2 of `rows` queries; of the rest so that P is 0.
 template <class T>
-void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows, Acc<T>* lse,
+void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows, Acc<T>* lse2,
                      Acc<T>* delta) {
   using A = Acc<T>;
   for (Index i = 0; i < kQueries<A>; ++i) {
     const Index at = (begin + i) * t.q_stride + g * t.head_dim;
     delta[i] = i < rows ? row_product(t.head_dim, t.dout + at, t.out + at) : A(0);
-    lse[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] : -kNothing<A>;
+    lse2[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] * static_cast<A>(kLog2E)
+                       : -kNothing<A>;
   }
 }
 
@@ -311,8 +314,8 @@ void attention_backward(const AttentionTask<T>& t) {
   A* dout_rows = q_rows + width * h;
   A* p = dout_rows + width * h;  // [keys][queries]
   A* ds = p + kKeys * width;
-  A* lse = ds + kKeys * width;
-  A* delta = lse + width;
+  A* lse2 = ds + kKeys * width;
+  A* delta = lse2 + width;
   A* scale = delta + width;
   A* dk = scale + width;
   A* dv = dk + t.k_len * h;
@@ -333,14 +336,14 @@ void attention_backward(const AttentionTask<T>& t) {
       const Index at = begin * t.q_stride + g * h;
       load_transposed(t.q + at, t.q_stride, rows, h, q_rows, q);
       load_transposed(t.dout + at, t.q_stride, rows, h, dout_rows, dout);
-      load_statistics(t, g, begin, rows, lse, delta);
+      load_statistics(t, g, begin, rows, lse2, delta);
       for (Index block = 0; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         const A* k_block = k.at + block * k.stride;
         tile_product(keys, h, k_block, k.stride, 1, q, p, false);
         tile_product(keys, h, v.at + block * v.stride, v.stride, 1, dout, ds, false);
         hide_later_keys(keys, first - block, p);
-        softmax_backward(keys, static_cast<A>(t.scale), lse, delta, p, ds);
+        softmax_backward<T>(keys, t.scale, lse2, delta, p, ds);
         tile_gemm<A>({keys, h, rows, p, width, 1, dout_rows, h, dv + block * h, h, true});
         tile_gemm<A>({keys, h, rows, ds, width, 1, q_rows, h, dk + block * h, h, true});
         tile_product(h, keys, k_block, 1, k.stride, ds, dq, block > 0);
@@ -398,16 +401,16 @@ void round_tile(Index keys, const float* tile, Bf16* rows, Pair* pairs) {
   for (Index j = 0; j < keys; j += 2) {
     for (Index s = 0; s < kPanel; s += kLanes) {
       const float* at = tile + j * kPanel + s;
-      const HalfVector first = rounded(*reinterpret_cast<const Vector*>(at));
-      const HalfVector second =
-          j + 1 < keys ? rounded(*reinterpret_cast<const Vector*>(at + kPanel)) : HalfVector{};
+      const Halves first = rounded(load_as<Vector>(at));
+      const Halves second =
+          j + 1 < keys ? rounded(load_as<Vector>(at + kPanel)) : Halves{};
       if (rows != nullptr) {
-        *reinterpret_cast<HalfVector*>(rows + j * kPanel + s) = first;
-        *reinterpret_cast<HalfVector*>(rows + (j + 1) * kPanel + s) = second;
+        *reinterpret_cast<Halves*>(rows + j * kPanel + s) = first;
+        *reinterpret_cast<Halves*>(rows + (j + 1) * kPanel + s) = second;
       }
       if (pairs != nullptr) {
-        *reinterpret_cast<PairVector*>(pairs + j / 2 * kPanel + s) =
-            __builtin_convertvector(first, PairVector) | __builtin_convertvector(second, PairVector)
+        *reinterpret_cast<Bits*>(pairs + j / 2 * kPanel + s) =
+            __builtin_convertvector(first, Bits) | __builtin_convertvector(second, Bits)
                                                              << 16;
       }
     }
@@ -470,7 +473,7 @@ void attention_forward_bf16(const AttentionTask<Bf16>& t) {
         pair_product(keys, h / 2, pairs_of(k.at + block * k.stride), k.stride / 2, 1, q, scores,
                      false);
         hide_later_keys(keys, first - block, scores);
-        softmax_block(keys, h, static_cast<float>(t.scale), scores, high, total, out);
+        softmax_block<Bf16>(keys, h, t.scale, scores, high, total, out);
         round_tile(keys, scores, nullptr, p);
         pair_product(h, (keys + 1) / 2, v + block / 2 * h, 1, h, p, out, true);
       }
@@ -488,8 +491,8 @@ void attention_backward_bf16(const AttentionTask<Bf16>& t) {
   float* dq = t.scratch;  // [h][queries]
   float* p = dq + kPanel * h;
   float* ds = p + kKeys * kPanel;
-  float* lse = ds + kKeys * kPanel;
-  float* delta = lse + kPanel;
+  float* lse2 = ds + kKeys * kPanel;
+  float* delta = lse2 + kPanel;
   float* scale = delta + kPanel;
   float* dk = scale + kPanel;  // [h / kPanel][keys][kPanel]
   float* dv = dk + t.k_len * h;
@@ -521,14 +524,14 @@ void attention_backward_bf16(const AttentionTask<Bf16>& t) {
         pack<Bf16, kPanel>(rows, kPanel, t.dout + at + c, 1, t.q_stride,
                            dout_rows + kPanel / 2 * c);
       }
-      load_statistics(t, g, begin, rows, lse, delta);
+      load_statistics(t, g, begin, rows, lse2, delta);
       for (Index block = 0; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         const Index row = block * t.kv_stride;
         pair_product(keys, h / 2, pairs_of(t.k + row), t.kv_stride / 2, 1, q, p, false);
         pair_product(keys, h / 2, pairs_of(t.v + row), t.kv_stride / 2, 1, dout, ds, false);
         hide_later_keys(keys, first - block, p);
-        softmax_backward(keys, static_cast<float>(t.scale), lse, delta, p, ds);
+        softmax_backward<Bf16>(keys, t.scale, lse2, delta, p, ds);
         round_tile(keys, p, rounded_p, nullptr);
         round_tile(keys, ds, rounded_ds, ds_pairs);
         for (Index c = 0; c < h; c += kPanel) {

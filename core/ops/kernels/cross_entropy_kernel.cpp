@@ -18,6 +18,16 @@ Acc<T> row_max(Index v, const T* logits) {
 // A vocabulary-long float32 sum of exponentials loses digits, so it is summed in blocks.
 constexpr Index kSumBlock = 1024;
 
+/// exp of x <= 0 for results of type T.
+template <class T, class V>
+GM_INLINE V exp_for(V x) {
+  if constexpr (sizeof(T) < sizeof(Element<V>)) {
+    return exp2_below_one<T>(x * static_cast<float>(kLog2E));
+  } else {
+    return exp_below_one(x);
+  }
+}
+
 // logits -> exp(logits - max), their maximum and the sum of the exponentials.
 template <class T>
 void softmax_tile_row(Index width, T* logits, Index target, Acc<T>* max, Acc<T>* sum,
@@ -30,14 +40,14 @@ void softmax_tile_row(Index width, T* logits, Index target, Acc<T>* max, Acc<T>*
   double total = 0.0;
   for (Index begin = 0; begin < width; begin += kSumBlock) {
     const Index end = begin + kSumBlock < width ? begin + kSumBlock : width;
-    A block = 0;
-#pragma omp simd reduction(+ : block)
-    for (Index j = begin; j < end; ++j) {
-      const A e = exp_below_one(load(logits[j]) - high);
-      store(logits[j], e);
-      block += e;
-    }
-    total += static_cast<double>(block);
+    Sum<A> block;
+    for_elements<T>(end - begin, [&]<class V>(Index j) {
+      T* at = logits + begin + j;
+      const V e = exp_for<T>(load_as<V>(at) - high);
+      store_as(at, e);
+      block.add(e);
+    });
+    total += static_cast<double>(block.total());
   }
   *max = high;
   *sum = static_cast<A>(total);
@@ -51,12 +61,11 @@ Acc<T> log_prob_row(Index v, const T* logits, Index target, bool* greedy) {
   double total = 0.0;
   for (Index begin = 0; begin < v; begin += kSumBlock) {
     const Index end = begin + kSumBlock < v ? begin + kSumBlock : v;
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (Index j = begin; j < end; ++j) {
-      sum += exp_below_one(load(logits[j]) - high);
-    }
-    total += static_cast<double>(sum);
+    Sum<A> block;
+    for_elements<T>(end - begin, [&]<class V>(Index j) {
+      block.add(exp_below_one(load_as<V>(logits + begin + j) - high));
+    });
+    total += static_cast<double>(block.total());
   }
   if (greedy != nullptr) {
     bool first = at_target >= high;
@@ -72,10 +81,9 @@ template <class T>
 void scale_rows(Index rows, Index d, const T* x, const Acc<T>* scale, T* y) {
   for (Index i = 0; i < rows; ++i) {
     const Acc<T> s = scale[i];
-#pragma omp simd
-    for (Index j = 0; j < d; ++j) {
-      store(y[i * d + j], load(x[i * d + j]) * s);
-    }
+    for_elements<T>(d, [&]<class V>(Index j) {
+      store_as(y + i * d + j, load_as<V>(x + i * d + j) * s);
+    });
   }
 }
 

@@ -59,24 +59,14 @@ struct Part {
 };
 
 /// Adds sums to a row of the result, or writes them there, rounded.
-template <int NV>
-GM_INLINE void put(const Vector (&sums)[NV], bool add, float* to) {
+template <class T, int NV>
+GM_INLINE void put(const Vector (&sums)[NV], bool add, T* to) {
 #pragma GCC unroll 2
   for (int s = 0; s < NV; ++s) {
-    Vector* at = reinterpret_cast<Vector*>(to + s * kLanes);
-    *at = add ? *at + sums[s] : sums[s];
+    T* at = to + s * kLanes;
+    store_as(at, add ? load_as<Vector>(at) + sums[s] : sums[s]);
   }
 }
-#if defined(__AVX512BF16__)
-template <int NV>
-GM_INLINE void put(const Vector (&sums)[NV], bool add, Bf16* to) {
-#pragma GCC unroll 2
-  for (int s = 0; s < NV; ++s) {
-    HalfVector* at = reinterpret_cast<HalfVector*>(to + s * kLanes);
-    *at = rounded(add ? widened(*at) + sums[s] : sums[s]);
-  }
-}
-#endif
 
 /// The same for `width` sums that do not fill vectors.
 template <class T>

@@ -5,10 +5,9 @@ namespace {
 
 template <class T>
 void apply_row(Index d, const T* x, const T* gain, Acc<T> r, T* y) {
-#pragma omp simd
-  for (Index j = 0; j < d; ++j) {
-    store(y[j], load(x[j]) * r * load(gain[j]));
-  }
+  for_elements<T>(d, [&]<class V>(Index j) {
+    store_as(y + j, load_as<V>(x + j) * r * load_as<V>(gain + j));
+  });
 }
 
 template <class T>
@@ -17,22 +16,20 @@ void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain
   using A = Acc<T>;
   for (Index i = 0; i < rows; ++i) {
     const T* xi = x + i * d;
-    A squares = 0;
     if (delta != nullptr) {
       const T* di = delta + i * d;
       T* si = sum + i * d;
-#pragma omp simd
-      for (Index j = 0; j < d; ++j) {
-        store(si[j], load(xi[j]) + load(di[j]));
-      }
+      for_elements<T>(d, [&]<class V>(Index j) {
+        store_as(si + j, load_as<V>(xi + j) + load_as<V>(di + j));
+      });
       xi = si;
     }
-#pragma omp simd reduction(+ : squares)
-    for (Index j = 0; j < d; ++j) {
-      const A v = load(xi[j]);
-      squares += v * v;
-    }
-    const A mean = squares / static_cast<A>(d) + static_cast<A>(eps);
+    Sum<A> squares;
+    for_elements<T>(d, [&]<class V>(Index j) {
+      const V v = load_as<V>(xi + j);
+      squares.add(v * v);
+    });
+    const A mean = squares.total() / static_cast<A>(d) + static_cast<A>(eps);
     const A r = sizeof(A) == 8 ? static_cast<A>(1.0 / __builtin_sqrt(mean))
                                : static_cast<A>(1.0F / __builtin_sqrtf(mean));
     rstd[i] = r;
@@ -58,18 +55,17 @@ void rms_norm_backward(Index rows, Index d, const T* dy, const T* x, const T* ga
     const T* xi = x + i * d;
     T* dxi = dx + i * d;
     const A r = rstd[i];
-    A dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (Index j = 0; j < d; ++j) {
-      const A dyx = load(dyi[j]) * load(xi[j]);
-      dot += dyx * load(gain[j]);
-      dgain[j] += dyx * r;
-    }
-    const A c = dot * r * r * r / static_cast<A>(d);
-#pragma omp simd
-    for (Index j = 0; j < d; ++j) {
-      store(dxi[j], load(dxi[j]) + (r * load(gain[j]) * load(dyi[j]) - c * load(xi[j])));
-    }
+    Sum<A> dot;
+    for_elements<T>(d, [&]<class V>(Index j) {
+      const V dyx = load_as<V>(dyi + j) * load_as<V>(xi + j);
+      dot.add(dyx * load_as<V>(gain + j));
+      store_as(dgain + j, load_as<V>(dgain + j) + dyx * r);
+    });
+    const A c = dot.total() * r * r * r / static_cast<A>(d);
+    for_elements<T>(d, [&]<class V>(Index j) {
+      const V slope = r * load_as<V>(gain + j) * load_as<V>(dyi + j) - c * load_as<V>(xi + j);
+      store_as(dxi + j, load_as<V>(dxi + j) + slope);
+    });
   }
 }
 

@@ -2,30 +2,13 @@
 // (vdpbf16ps: float32 sums). Products over panels: rows of units, up to two vectors wide.
 #pragma once
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>  // its functions are always inlined, so none is emitted
-#endif
-
 #include "core/ops/kernels/numeric.h"
 
 namespace growmerge::ops {
 namespace {
 
-constexpr Index kLanes = kVectorBytes / static_cast<Index>(sizeof(float));
 constexpr Index kPanel = 2 * kLanes;  // columns of B that are packed together
 constexpr Index kRows = 8;            // of A that are multiplied together
-
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-
-#if defined(__AVX512BF16__)
-typedef std::uint16_t HalfVector __attribute__((vector_size(32), aligned(2), may_alias));
-typedef std::uint32_t PairVector __attribute__((vector_size(64), aligned(4), may_alias));
-
-GM_INLINE HalfVector rounded(Vector x) { return (HalfVector)_mm512_cvtneps_pbh((__m512)x); }
-GM_INLINE Vector widened(HalfVector x) {
-  return (Vector)(__builtin_convertvector(x, PairVector) << 16);
-}
-#endif
 
 template <class T>
 struct UnitOf {
