@@ -96,6 +96,8 @@ GM_INLINE void put_rows(const Vector (&sums)[MR][NV], Index width, bool add, Ind
   }
 }
 
+constexpr Index kUnitsBetween = 128;  // that are multiplied between two calls of fetch()
+
 /// MR rows of A by NV vectors of a panel of B. Rows begin `apart` units apart, their units `step`
 /// apart.
 template <class T, int MR, int NV>
@@ -110,11 +112,13 @@ GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>
     __builtin_prefetch(to + r * bytes, 1);
     __builtin_prefetch(to + r * bytes + 64, 1);
   }
-  Vector acc[MR][NV];
-  panel_sums<T>(part.units, a, apart, step, panel, acc, [&] {
+  Vector acc[MR][NV] = {};
+  for (Index u = 0; u < part.units; u += kUnitsBetween) {
     part.next_a.fetch();
     part.next_b.fetch();
-  });
+    const Index units = part.units - u < kUnitsBetween ? part.units - u : kUnitsBetween;
+    add_product<T>(units, a + u * step, apart, step, panel + u * kPanel, acc);
+  }
   if (t.row_scale != nullptr) {
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {

@@ -41,6 +41,7 @@ GM_INLINE void micro_tile(const TileProduct<A>& t, Index i, Index j) {
   }
   const A* a = t.a + i * t.a_row;
   const A* b = t.b + j;
+#pragma GCC unroll 2
   for (Index p = 0; p < t.k; ++p) {
     V bv[NR];
 #pragma GCC unroll 4

@@ -97,41 +97,22 @@ void pack(Index k, Index count, const T* x, Index apart, Index step, Unit<T>* to
   }
 }
 
-/// Nothing is to be done between units.
-struct Idle {
-  GM_INLINE void operator()() const {}
-};
-
-constexpr Index kUnitsBetween = 128;
-
-/// MR rows of A by the first NV vectors of one panel of B: rows begin `apart` units apart, their
-/// units `step` apart. Calls between() before every kUnitsBetween units.
-template <class T, int MR, int NV, class Between = Idle>
-GM_INLINE void panel_sums(Index units, const Unit<T>* a, Index apart, Index step,
-                          const Unit<T>* panel, Vector (&acc)[MR][NV], Between&& between = {}) {
-  const Unit<T>* row[MR];
-#pragma GCC unroll 8
-  for (int r = 0; r < MR; ++r) {
+/// Adds MR rows of A times the first NV vectors of one panel of B to acc: rows begin `apart` units
+/// apart, their units `step` apart.
+template <class T, int MR, int NV>
+GM_INLINE void add_product(Index units, const Unit<T>* a, Index apart, Index step,
+                           const Unit<T>* panel, Vector (&acc)[MR][NV]) {
 #pragma GCC unroll 2
-    for (int s = 0; s < NV; ++s) {
-      acc[r][s] = Vector{};
-    }
-    row[r] = a + r * apart;
-  }
-  for (Index u = 0; u < units;) {
-    between();
-    const Index end = u + kUnitsBetween < units ? u + kUnitsBetween : units;
-    for (; u < end; ++u) {
+  for (Index u = 0; u < units; ++u) {
 #pragma GCC unroll 8
-      for (int r = 0; r < MR; ++r) {
-        const Unit<T> x = row[r][u * step];
+    for (int r = 0; r < MR; ++r) {
+      const Unit<T> x = a[r * apart + u * step];
 #pragma GCC unroll 2
-        for (int s = 0; s < NV; ++s) {
-          multiply_add(acc[r][s], x, panel + s * kLanes);
-        }
+      for (int s = 0; s < NV; ++s) {
+        multiply_add(acc[r][s], x, panel + s * kLanes);
       }
-      panel += kPanel;
     }
+    panel += kPanel;
   }
 }
 

@@ -1,0 +1,213 @@
+// Attention of bfloat16 by vdpbf16ps: scores and their gradients are sums in float32, what is
+// multiplied is bfloat16, as are P and dS (flash attention on GPUs rounds them, too).
+#pragma once
+
+#include "core/ops/kernels/attention_parts.h"
+
+namespace growmerge::ops {
+namespace {
+
+using Pair = Unit<Bf16>;
+
+/// C [m, kPanel] (+)= A B; rows of A begin `apart` pairs apart, their pairs `step` apart.
+GM_INLINE void pair_product(Index m, Index pairs, const Pair* a, Index apart, Index step,
+                            const Pair* panel, float* c, bool accumulate) {
+  const auto rows = [&]<int MR>(Index i) {
+    Vector acc[MR][2] = {};
+    add_product<Bf16>(pairs, a + i * apart, apart, step, panel, acc);
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r) {
+      for (int s = 0; s < 2; ++s) {
+        Vector* to = reinterpret_cast<Vector*>(c + (i + r) * kPanel + s * kLanes);
+        *to = accumulate ? *to + acc[r][s] : acc[r][s];
+      }
+    }
+  };
+  Index i = 0;
+  for (; i + kRows <= m; i += kRows) {
+    rows.template operator()<kRows>(i);
+  }
+  for (; i < m; ++i) {
+    rows.template operator()<1>(i);
+  }
+}
+
+/// to[j / 2][c] = rows j and j + 1 of a matrix with `columns` columns, zero behind its end.
+void pair_rows(const Bf16* from, Index stride, Index rows, Index columns, Pair* to) {
+  for (Index j = 0; j < rows; j += 2) {
+    const bool has_second = j + 1 < rows;
+#pragma omp simd
+    for (Index c = 0; c < columns; ++c) {
+      to[j / 2 * columns + c] = unit_at(from + j * stride + c, stride, has_second);
+    }
+  }
+}
+
+/// Two vectors rounded, one behind the other.
+typedef std::uint16_t TwoHalves __attribute__((vector_size(64), aligned(2), may_alias));
+
+GM_INLINE TwoHalves rounded(Vector first, Vector second) {
+  return (TwoHalves)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+}
+
+/// Rows j and j + 1 of a tile [keys, kPanel].
+GM_INLINE void put_rows(TwoHalves rows, Bf16* to) {
+  *reinterpret_cast<Halves*>(to) =
+      __builtin_shufflevector(rows, rows, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  *reinterpret_cast<Halves*>(to + kPanel) = __builtin_shufflevector(
+      rows, rows, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+/// The same as a row of pairs.
+GM_INLINE void put_pairs(TwoHalves rows, Pair* to) {
+  constexpr TwoHalves order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  *reinterpret_cast<TwoHalves*>(to) = __builtin_shuffle(rows, order);
+}
+
+/// Keys or values in one place: where they lie, or in `copy` behind their prefix.
+Rows<Bf16> gather_bf16(const AttentionTask<Bf16>& t, const Bf16* own, const Bf16* prefix,
+                       Bf16* copy) {
+  if (t.prefix_len == 0) {
+    return {own, t.kv_stride};
+  }
+  for (Index j = 0; j < t.k_len; ++j) {
+    const Bf16* from = j < t.prefix_len ? prefix + t.prefix_rows[j] * t.kv_stride
+                                        : own + (j - t.prefix_len) * t.kv_stride;
+    for (Index c = 0; c < t.head_dim; ++c) {
+      copy[j * t.head_dim + c] = from[c];
+    }
+  }
+  return {copy, t.head_dim};
+}
+
+/// Whether rows are whole pairs.
+bool has_pairs(const AttentionTask<Bf16>& t) {
+  return t.head_dim % 2 == 0 && t.kv_stride % 2 == 0 && t.q_stride % 2 == 0;
+}
+
+const Pair* pairs_of(const Bf16* x) { return reinterpret_cast<const Pair*>(x); }
+
+void attention_forward_by_pairs(const AttentionTask<Bf16>& t) {
+  const Index h = t.head_dim;
+  float* out = t.scratch;
+  float* scores = out + kPanel * h;
+  float* high = scores + kKeys * kPanel;
+  float* total = high + kPanel;
+  auto* q = reinterpret_cast<Pair*>(total + kPanel);  // [h / 2][queries]
+  Pair* p = q + kPanel * h / 2;                       // [keys / 2][queries]
+  Pair* v = p + kKeys / 2 * kPanel;                   // [keys / 2][h], of all keys
+  auto* copies = reinterpret_cast<Bf16*>(v + (t.k_len + 1) / 2 * h);
+  const Rows<Bf16> k = gather_bf16(t, t.k, t.prefix_k, copies);
+  const Rows<Bf16> v_rows = gather_bf16(t, t.v, t.prefix_v, copies + t.k_len * h);
+  pair_rows(v_rows.at, v_rows.stride, t.k_len, h, v);
+  for (Index g = 0; g < t.group; ++g) {
+    for (Index begin = 0; begin < t.q_len; begin += kPanel) {
+      const Index rows = begin + kPanel < t.q_len ? kPanel : t.q_len - begin;
+      const Index first = t.k_len - t.q_len + begin;
+      pack<Bf16, kPanel>(h, rows, t.q + begin * t.q_stride + g * h, t.q_stride, 1, q);
+      for (Index i = 0; i < kPanel; ++i) {
+        high[i] = kNothing<float>;
+        total[i] = 0;
+      }
+      for (Index i = 0; i < kPanel * h; ++i) {
+        out[i] = 0;
+      }
+      for (Index block = 0; block < first + rows; block += kKeys) {
+        const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
+        pair_product(keys, h / 2, pairs_of(k.at + block * k.stride), k.stride / 2, 1, q, scores,
+                     false);
+        hide_later_keys(keys, first - block, scores);
+        softmax_block<Bf16>(keys, h, t.scale, scores, high, total, out,
+                            [&](Index j, Index i, Vector first, Vector second) {
+                              put_pairs(rounded(first, second), p + j / 2 * kPanel + i);
+                            });
+        pair_product(h, (keys + 1) / 2, v + block / 2 * h, 1, h, p, out, true);
+      }
+      finish_queries(t, g, begin, rows, high, total, out);
+    }
+  }
+}
+
+/// Heads of whole panels.
+void attention_backward_by_pairs(const AttentionTask<Bf16>& t) {
+  const Index h = t.head_dim;
+  float* dq = t.scratch;  // [h][queries]
+  float* p = dq + kPanel * h;
+  float* ds = p + kKeys * kPanel;
+  float* lse2 = ds + kKeys * kPanel;
+  float* delta = lse2 + kPanel;
+  float* scale = delta + kPanel;
+  float* dk = scale + kPanel;  // [h / kPanel][keys][kPanel]
+  float* dv = dk + t.k_len * h;
+  auto* q = reinterpret_cast<Pair*>(dv + t.k_len * h);  // [h / 2][queries]
+  Pair* dout = q + kPanel * h / 2;
+  Pair* q_rows = dout + kPanel * h / 2;  // [queries / 2][h]
+  Pair* dout_rows = q_rows + kPanel / 2 * h;
+  Pair* ds_pairs = dout_rows + kPanel / 2 * h;  // [keys / 2][queries]
+  Pair* k = ds_pairs + kKeys / 2 * kPanel;      // [keys / 2][h], of all keys
+  auto* rounded_p = reinterpret_cast<Bf16*>(k + (t.k_len + 1) / 2 * h);
+  Bf16* rounded_ds = rounded_p + kKeys * kPanel;
+  pair_rows(t.k, t.kv_stride, t.k_len, h, k);
+  for (Index i = 0; i < t.k_len * h; ++i) {
+    dk[i] = 0;
+    dv[i] = 0;
+  }
+  for (Index i = 0; i < kPanel; ++i) {
+    scale[i] = static_cast<float>(t.scale);
+  }
+  for (Index g = 0; g < t.group; ++g) {
+    for (Index begin = 0; begin < t.q_len; begin += kPanel) {
+      const Index rows = begin + kPanel < t.q_len ? kPanel : t.q_len - begin;
+      const Index first = t.k_len - t.q_len + begin;
+      const Index at = begin * t.q_stride + g * h;
+      pack<Bf16, kPanel>(h, rows, t.q + at, t.q_stride, 1, q);
+      pack<Bf16, kPanel>(h, rows, t.dout + at, t.q_stride, 1, dout);
+      for (Index c = 0; c < h; c += kPanel) {  // panels of h, pairs of queries
+        pack<Bf16, kPanel>(rows, kPanel, t.q + at + c, 1, t.q_stride, q_rows + kPanel / 2 * c);
+        pack<Bf16, kPanel>(rows, kPanel, t.dout + at + c, 1, t.q_stride,
+                           dout_rows + kPanel / 2 * c);
+      }
+      load_statistics(t, g, begin, rows, lse2, delta);
+      for (Index block = 0; block < first + rows; block += kKeys) {
+        const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
+        const Index row = block * t.kv_stride;
+        pair_product(keys, h / 2, pairs_of(t.k + row), t.kv_stride / 2, 1, q, p, false);
+        pair_product(keys, h / 2, pairs_of(t.v + row), t.kv_stride / 2, 1, dout, ds, false);
+        hide_later_keys(keys, first - block, p);
+        softmax_backward<Bf16>(
+            keys, t.scale, lse2, delta, p, ds,
+            [&](Index j, Index i, Vector p_first, Vector p_second, Vector ds_first,
+                Vector ds_second) {
+              put_rows(rounded(p_first, p_second), rounded_p + j * kPanel + i);
+              const TwoHalves slopes = rounded(ds_first, ds_second);
+              put_rows(slopes, rounded_ds + j * kPanel + i);
+              put_pairs(slopes, ds_pairs + j / 2 * kPanel + i);
+            });
+        for (Index c = 0; c < h; c += kPanel) {
+          const Index panel = kPanel / 2 * c;
+          const Index to = t.k_len * c + block * kPanel;
+          pair_product(keys, (rows + 1) / 2, pairs_of(rounded_p), kPanel / 2, 1, dout_rows + panel,
+                       dv + to, true);
+          pair_product(keys, (rows + 1) / 2, pairs_of(rounded_ds), kPanel / 2, 1, q_rows + panel,
+                       dk + to, true);
+        }
+        pair_product(h, (keys + 1) / 2, k + block / 2 * h, 1, h, ds_pairs, dq, block > 0);
+      }
+      store_transposed(dq, rows, h, scale, t.q_stride, t.dq + at);
+    }
+  }
+  for (Index c = 0; c < h; c += kPanel) {
+    for (Index j = 0; j < t.k_len; ++j) {
+      const Index from = t.k_len * c + j * kPanel;
+#pragma omp simd
+      for (Index i = 0; i < kPanel; ++i) {
+        store(t.dk[j * t.kv_stride + c + i], dk[from + i] * scale[i]);
+        store(t.dv[j * t.kv_stride + c + i], dv[from + i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace growmerge::ops

@@ -1,0 +1,198 @@
+// What every way of computing attention in blocks shares: tiles of scores [keys][queries], their
+// softmax, and rows of queries.
+#pragma once
+
+#include "core/ops/kernels/units.h"
+
+namespace growmerge::ops {
+namespace {
+
+constexpr Index kKeys = kAttentionBlock;
+template <class A>
+constexpr Index kQueries = 2 * kVectorBytes / static_cast<Index>(sizeof(A));
+static_assert(kQueries<float> <= kAttentionQueries);
+
+template <class A>
+constexpr A kNothing = A(-1e30);  // the score of a key that is not seen
+
+/// to[q][c] = scale_q * from[c][q].
+template <class T>
+void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* scale, Index stride,
+                      T* to) {
+  using A = Acc<T>;
+  constexpr Index width = kQueries<A>;
+  constexpr Index kColumns = 8;
+  Index c = 0;
+  if constexpr (sizeof(A) == sizeof(float)) {
+    for (; c + kColumns <= h; c += kColumns) {
+      A tile[width * kColumns];  // [queries][columns]
+      for (Index i = 0; i < kColumns; i += 4) {
+        const std::uint32_t* row[4];
+        for (Index j = 0; j < 4; ++j) {
+          row[j] = reinterpret_cast<const std::uint32_t*>(from + (c + i + j) * width);
+        }
+        for (Index q = 0; q < width; q += 4) {
+          transpose_four(row, q, kColumns,
+                         reinterpret_cast<std::uint32_t*>(tile + q * kColumns + i));
+        }
+      }
+      for (Index q = 0; q < rows; ++q) {
+#pragma omp simd
+        for (Index i = 0; i < kColumns; ++i) {
+          store(to[q * stride + c + i], tile[q * kColumns + i] * scale[q]);
+        }
+      }
+    }
+  }
+  for (; c < h; ++c) {
+    for (Index q = 0; q < rows; ++q) {
+      store(to[q * stride + c], from[c * width + q] * scale[q]);
+    }
+  }
+}
+
+/// sum of x[c] y[c], in eight sums that are added up last.
+template <class T>
+Acc<T> row_product(Index h, const T* x, const T* y) {
+  constexpr Index kSums = 8;
+  Acc<T> part[kSums] = {};
+  Index c = 0;
+  for (; c + kSums <= h; c += kSums) {
+#pragma omp simd
+    for (Index i = 0; i < kSums; ++i) {
+      part[i] += load(x[c + i]) * load(y[c + i]);
+    }
+  }
+  for (; c < h; ++c) {
+    part[0] += load(x[c]) * load(y[c]);
+  }
+#pragma GCC unroll 3
+  for (Index half = kSums / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (Index i = 0; i < half; ++i) {
+      part[i] += part[half + i];
+    }
+  }
+  return part[0];
+}
+
+template <class A>
+struct Rows {
+  const A* at;
+  Index stride;
+};
+
+/// Scores of keys that queries do not see: query q sees keys up to `seen` + q of this block.
+template <class A>
+void hide_later_keys(Index keys, Index seen, A* scores) {
+  constexpr Index width = kQueries<A>;
+  for (Index j = seen + 1 < 0 ? 0 : seen + 1; j < keys; ++j) {
+    const Index hidden = j - seen < width ? j - seen : width;
+    for (Index q = 0; q < hidden; ++q) {
+      scores[j * width + q] = kNothing<A>;
+    }
+  }
+}
+
+/// Calls fn.operator()<V>(q) with a vector V of queries, or one in float64, until all of a tile's
+/// have been covered.
+template <class A, class Fn>
+GM_INLINE void for_queries(const Fn& fn) {
+  if constexpr (sizeof(A) == sizeof(float)) {
+    for (Index q = 0; q < kQueries<A>; q += kLanes) {
+      fn.template operator()<Vector>(q);
+    }
+  } else {
+    for (Index q = 0; q < kQueries<A>; ++q) {
+      fn.template operator()<A>(q);
+    }
+  }
+}
+
+/// e = exp(scale (score - new maximum)) of every key and query goes to put(j, q, e of key j, e of
+/// key j + 1) for even keys j, 0 where there is no key j + 1; sums and outputs so far are rescaled.
+template <class T, class Put, class A = Acc<T>>
+GM_INLINE void softmax_block(Index keys, Index h, double scale, const A* scores, A* high, A* total,
+                             A* out, const Put& put) {
+  constexpr Index width = kQueries<A>;
+  const A factor = static_cast<A>(scale * kLog2E);
+  for_queries<A>([&]<class V>(Index q) {
+    V top = load_as<V>(high + q);
+    for (Index j = 0; j < keys; ++j) {
+      const V s = load_as<V>(scores + j * width + q);
+      top = s > top ? s : top;
+    }
+    const V keep = exp2_below_one<T>((load_as<V>(high + q) - top) * factor);
+    const auto e_of = [&](Index j) {
+      return exp2_below_one<T>((load_as<V>(scores + j * width + q) - top) * factor);
+    };
+    V sum{};
+    for (Index j = 0; j < keys; j += 2) {
+      const V first = e_of(j);
+      const V second = j + 1 < keys ? e_of(j + 1) : V{};
+      sum += first + second;
+      put(j, q, first, second);
+    }
+    store_as(total + q, load_as<V>(total + q) * keep + sum);
+    store_as(high + q, top);
+    for (Index c = 0; c < h; ++c) {
+      store_as(out + c * width + q, load_as<V>(out + c * width + q) * keep);
+    }
+  });
+}
+
+/// Output and log-sum-exp of queries whose keys have all been seen.
+template <class T>
+void finish_queries(const AttentionTask<T>& t, Index g, Index begin, Index rows, const Acc<T>* high,
+                    Acc<T>* total, const Acc<T>* out) {
+  using A = Acc<T>;
+  for (Index i = 0; i < rows; ++i) {
+    if (t.lse != nullptr) {
+      t.lse[g * t.lse_stride + begin + i] =
+          high[i] * static_cast<A>(t.scale) +
+          static_cast<A>(__builtin_log(static_cast<double>(total[i])));
+    }
+    total[i] = A(1) / total[i];
+  }
+  store_transposed(out, rows, t.head_dim, total, t.q_stride,
+                   t.out + begin * t.q_stride + g * t.head_dim);
+}
+
+/// P = exp(scale score - lse) and dS = P (dP - delta) of every key and query go to put(j, q, P of
+/// key j, P of key j + 1, dS of both) for even keys j, as above. lse2: lse / ln 2.
+template <class T, class Put, class A = Acc<T>>
+GM_INLINE void softmax_backward(Index keys, double scale, const A* lse2, const A* delta,
+                                const A* scores, const A* dp, const Put& put) {
+  constexpr Index width = kQueries<A>;
+  const A factor = static_cast<A>(scale * kLog2E);
+  for_queries<A>([&]<class V>(Index q) {
+    const V shift = load_as<V>(lse2 + q);
+    const V mean = load_as<V>(delta + q);
+    const auto p_of = [&](Index j) {
+      return exp2_below_one<T>(load_as<V>(scores + j * width + q) * factor - shift);
+    };
+    const auto slope_of = [&](Index j) { return load_as<V>(dp + j * width + q) - mean; };
+    for (Index j = 0; j < keys; j += 2) {
+      const bool has_second = j + 1 < keys;
+      const V first = p_of(j);
+      const V second = has_second ? p_of(j + 1) : V{};
+      put(j, q, first, second, first * slope_of(j), has_second ? second * slope_of(j + 1) : V{});
+    }
+  });
+}
+
+/// delta = rowsum(dO * O) and lse / ln 2 of `rows` queries; of the rest so that P is 0.
+template <class T>
+void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows, Acc<T>* lse2,
+                     Acc<T>* delta) {
+  using A = Acc<T>;
+  for (Index i = 0; i < kQueries<A>; ++i) {
+    const Index at = (begin + i) * t.q_stride + g * t.head_dim;
+    delta[i] = i < rows ? row_product(t.head_dim, t.dout + at, t.out + at) : A(0);
+    lse2[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] * static_cast<A>(kLog2E)
+                       : -kNothing<A>;
+  }
+}
+
+}  // namespace
+}  // namespace growmerge::ops
