@@ -191,8 +191,8 @@ void head_backward(const ModelConfig& config, const ModelParams& p, const at::Te
       const at::Tensor factors = factor.select(0, static_cast<std::int64_t>(k));
       ops::linear_backward_input_scaled(tiles[k].logits, tiles[k].weight, factors, dhidden,
                                         product);
-      ops::scale_rows(chunk.hidden, factors, scaled);
-      ops::linear_backward_weight(tiles[k].logits, scaled, tiles[k].dweight);
+      ops::linear_backward_weight_scaled(tiles[k].logits, chunk.hidden, factors, tiles[k].dweight,
+                                         scaled);
     }
     ops::subtract_targets(chunk.targets, scale, p.head, chunk.hidden, dhidden, scaled);
     ops::embedding_backward(chunk.targets, scaled, dhead);

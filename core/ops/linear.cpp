@@ -81,9 +81,14 @@ bool is_own(const at::Tensor& a) {
          prefers_own_products(a.scalar_type());
 }
 
-/// C (+)= diag(row_scale) A B by our own kernels. C in the type of A and B is rounded once.
+/// What rows of A or of B are multiplied by, where they are.
+struct Scales {
+  at::Tensor a_rows, b_rows;
+};
+
+/// C (+)= A B by our own kernels. C in the type of A and B is rounded once.
 void own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, bool accumulate,
-                 const at::Tensor& row_scale = {}) {
+                 const Scales& scales = {}) {
   const auto fill = [&](auto type) {
     using T = typename decltype(type)::type;
     GemmTask<T> task;
@@ -103,7 +108,11 @@ void own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, 
     }
     task.c_row = c.stride(0);
     task.accumulate = accumulate;
-    task.row_scale = row_scale.defined() ? const_data<Acc<T>>(row_scale) : nullptr;
+    const auto scale_of = [](const at::Tensor& rows) {
+      return rows.defined() ? const_data<Acc<T>>(rows) : nullptr;
+    };
+    task.row_scale = scale_of(scales.a_rows);
+    task.b_row_scale = scale_of(scales.b_rows);
     run(task);
   };
   if (a.scalar_type() == at::ScalarType::Float) {
@@ -163,7 +172,7 @@ void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight
   const profile::Scope scope("linear_backward_input", [&] {
     return work_of(dy, dx, {dy, weight, dx, dx});
   });
-  own_product(dy, weight, dx, true, row_scale);
+  own_product(dy, weight, dx, true, {.a_rows = row_scale, .b_rows = {}});
 }
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
@@ -178,6 +187,20 @@ void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at:
     at::Tensor out = dweight;
     out.add_(at::mm(dy.t(), x));
   }
+}
+
+void linear_backward_weight_scaled(const at::Tensor& dy, const at::Tensor& x,
+                                   const at::Tensor& row_scale, const at::Tensor& dweight,
+                                   const at::Tensor& spare) {
+  if (!is_own(dy.t())) {
+    scale_rows(x, row_scale, spare);
+    linear_backward_weight(dy, spare, dweight);
+    return;
+  }
+  const profile::Scope scope("linear_backward_weight", [&] {
+    return work_of(dy, x, {dy, x, dweight, dweight});
+  });
+  own_product(dy.t(), x, dweight, true, {.a_rows = {}, .b_rows = row_scale});
 }
 
 }  // namespace growmerge::ops

@@ -27,5 +27,10 @@ void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight
 /// dweight += dy^T x. Memory: where the library makes the product and dweight's dtype is another
 /// than dy's, one product in the dtype of dy.
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight);
+/// dweight += dy^T x', x' being diag(row_scale) x rounded to the dtype of x. `spare`, like x, takes
+/// x' where the library makes the product.
+void linear_backward_weight_scaled(const at::Tensor& dy, const at::Tensor& x,
+                                   const at::Tensor& row_scale, const at::Tensor& dweight,
+                                   const at::Tensor& spare);
 
 }  // namespace growmerge::ops

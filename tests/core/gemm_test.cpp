@@ -91,13 +91,22 @@ void check(const KernelSet& set, const Kernels<T>& kernels, at::ScalarType dtype
       p.task.row_scale = const_data<float>(scale);
       kernels.gemm(p.task);
       EXPECT_LE(max_difference(sum, before.to(kF64) + exact * scale.to(kF64).unsqueeze(1)), bound);
+      p.task.row_scale = nullptr;
+      if (p.task.b_col == 1) {
+        const at::Tensor b_scale = at::rand({s.k});
+        const at::Tensor scaled = (b.to(at::ScalarType::Float) * b_scale.unsqueeze(1)).to(dtype);
+        sum.copy_(before);
+        p.task.b_row_scale = const_data<float>(b_scale);
+        kernels.gemm(p.task);
+        p.task.b_row_scale = nullptr;
+        EXPECT_LE(max_difference(sum, before.to(kF64) + a.to(kF64).matmul(scaled.to(kF64))), bound);
+      }
 
       const at::Tensor c = at::randn({s.m, s.n}).to(dtype);
       const at::Tensor c_before = c.clone();
       p.task.sum = nullptr;
       p.task.c = data<T>(c);
       p.task.accumulate = false;
-      p.task.row_scale = nullptr;
       kernels.gemm(p.task);
       const double rounding = dtype == at::ScalarType::Float ? 0.0 : 1.0 / 256;
       EXPECT_LE(max_difference(c, exact), bound + rounding * exact.abs().max().item<double>());

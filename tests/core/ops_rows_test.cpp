@@ -1,7 +1,9 @@
 // Operators that work on rows, against their definitions in float64, for every instruction set.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
@@ -204,7 +206,13 @@ TEST(Linear, ProductsAndAccumulation) {
     const at::Tensor dw = at::zeros({17, 20}, dtype == kF64 ? kF64 : at::ScalarType::Float);
     linear_backward_weight(dy, x, dw);
     linear_backward_weight(dy, x, dw);
-    EXPECT_LE(max_difference(dw, dy.to(kF64).t().matmul(x.to(kF64)) * 2.0), 10 * bound);
+    const at::Tensor twice = dy.to(kF64).t().matmul(x.to(kF64)) * 2.0;
+    EXPECT_LE(max_difference(dw, twice), 10 * bound);
+    const at::Tensor scale = at::rand({33}, dw.scalar_type());
+    const at::Tensor scaled = (x.to(dw.scalar_type()) * scale.unsqueeze(1)).to(dtype);
+    linear_backward_weight_scaled(dy, x, scale, dw, at::empty_like(x));
+    const at::Tensor sum = twice + dy.to(kF64).t().matmul(scaled.to(kF64));
+    EXPECT_LE(max_difference(dw, sum), 10 * bound);
   }
 }
 

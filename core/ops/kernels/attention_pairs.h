@@ -43,19 +43,14 @@ void pair_rows(const Bf16* from, Index stride, Index rows, Index columns, Pair* 
   }
 }
 
-/// Two vectors rounded, one behind the other.
-typedef std::uint16_t TwoHalves __attribute__((vector_size(64), aligned(2), may_alias));
-
 GM_INLINE TwoHalves rounded(Vector first, Vector second) {
   return (TwoHalves)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
 
 /// Rows j and j + 1 of a tile [keys, kPanel].
 GM_INLINE void put_rows(TwoHalves rows, Bf16* to) {
-  *reinterpret_cast<Halves*>(to) =
-      __builtin_shufflevector(rows, rows, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  *reinterpret_cast<Halves*>(to + kPanel) = __builtin_shufflevector(
-      rows, rows, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+  *reinterpret_cast<Halves*>(to) = first_of(rows);
+  *reinterpret_cast<Halves*>(to + kPanel) = second_of(rows);
 }
 
 /// The same as a row of pairs.

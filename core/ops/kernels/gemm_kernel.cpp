@@ -179,6 +179,19 @@ void pack_side_by_side(Index k, Index count, const T* x, Index step, Unit<T>* to
     const T* from = x + u * kDepth * step;
     const bool has_second = u < k / kDepth;
     Index r = 0;
+#if defined(__AVX512BF16__)
+    if constexpr (kDepth == 2) {
+      for (; r + 4 * kRows <= count && has_second; r += 4 * kRows) {
+        const PairsOfRows pairs = pairs_of_rows(from + r, from + r + step);
+        Unit<T>* at = to + r * units + u * kRows;
+        const Index group = kRows * units;
+        *reinterpret_cast<Halves*>(at) = first_of(pairs.low);
+        *reinterpret_cast<Halves*>(at + group) = second_of(pairs.low);
+        *reinterpret_cast<Halves*>(at + 2 * group) = first_of(pairs.high);
+        *reinterpret_cast<Halves*>(at + 3 * group) = second_of(pairs.high);
+      }
+    }
+#endif
     for (; r + kRows <= count && has_second; r += kRows) {
 #pragma omp simd
       for (Index c = 0; c < kRows; ++c) {
@@ -208,6 +221,25 @@ RowsOfA<T> load_rows_of_a(const Block<T>& a, Unit<T>* to) {
     }
   }
   return {to, 1, true};
+}
+
+/// A panel of B as pack() makes it, of rows x[u * step] times scale[u].
+template <class T>
+void pack_scaled(Index k, Index count, const T* x, Index step, const Acc<T>* scale, Unit<T>* to) {
+  constexpr Index kDepth = UnitOf<T>::kDepth;
+  for (Index u = 0; u < k; u += kDepth) {
+    T rows[kDepth][kPanel] = {};
+    for (Index i = 0; i < kDepth && u + i < k; ++i) {
+      const T* from = x + (u + i) * step;
+      for_elements<T>(count, [&]<class V>(Index c) {
+        store_as(rows[i] + c, load_as<V>(from + c) * scale[u + i]);
+      });
+    }
+#pragma omp simd
+    for (Index c = 0; c < kPanel; ++c) {
+      to[u / kDepth * kPanel + c] = unit_at(rows[0] + c, kPanel, true);
+    }
+  }
 }
 
 template <class T>
@@ -245,8 +277,13 @@ void gemm(const GemmTask<T>& t) {
       part.units = parts(k, kDepth);
       part.add = t.accumulate || p > 0;
       for (Index j = first; j < last; j += kPanel) {
-        pack<T, kPanel>(k, least(t.n - j, kPanel), t.b + p * t.b_row + j * t.b_col, t.b_col,
-                        t.b_row, packed_b + (j - first) * part.units);
+        const T* from = t.b + p * t.b_row + j * t.b_col;
+        Unit<T>* to = packed_b + (j - first) * part.units;
+        if (t.b_row_scale != nullptr) {
+          pack_scaled(k, least(t.n - j, kPanel), from, t.b_row, t.b_row_scale + p, to);
+        } else {
+          pack<T, kPanel>(k, least(t.n - j, kPanel), from, t.b_col, t.b_row, to);
+        }
       }
       const bool more_k = p + depth < t.k;
       const bool more = more_k || last < t.n;

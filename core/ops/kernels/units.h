@@ -33,6 +33,31 @@ GM_INLINE void multiply_add(Vector& acc, std::uint32_t a, const std::uint32_t* b
 }
 #endif
 
+#if defined(__AVX512BF16__)
+/// Two vectors of bfloat16, one behind the other.
+typedef std::uint16_t TwoHalves __attribute__((vector_size(64), aligned(2), may_alias));
+
+GM_INLINE Halves first_of(TwoHalves x) {
+  return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+GM_INLINE Halves second_of(TwoHalves x) {
+  return __builtin_shufflevector(x, x, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+                                 31);
+}
+
+/// Units of columns 0 .. 15 and 16 .. 31 of two rows.
+struct PairsOfRows {
+  TwoHalves low, high;
+};
+GM_INLINE PairsOfRows pairs_of_rows(const Bf16* x, const Bf16* y) {
+  constexpr TwoHalves order = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                               8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const TwoHalves first = *reinterpret_cast<const TwoHalves*>(x);
+  const TwoHalves second = *reinterpret_cast<const TwoHalves*>(y);
+  return {__builtin_shuffle(first, second, order), __builtin_shuffle(first, second, order + 16)};
+}
+#endif
+
 GM_INLINE float unit_at(const float* x, Index, bool) { return *x; }
 /// Of two values `step` apart; zero for the second where there is none.
 GM_INLINE std::uint32_t unit_at(const Bf16* x, Index step, bool has_second) {
