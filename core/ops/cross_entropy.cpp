@@ -49,7 +49,7 @@ void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
     const A* sum = const_data<A>(sum_KC);
     const A* at_target = const_data<A>(at_target_C);
     A* nll = data<A>(nll_C);
-    for (std::int64_t i = 0; i < rows; ++i) {
+    const auto combine = [&](std::int64_t i) {
       double high = max[i];
       for (std::int64_t k = 1; k < tiles; ++k) {
         high = std::max<double>(high, max[k * rows + i]);
@@ -65,7 +65,12 @@ void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
         A& factor = max[k * rows + i];
         factor = ignored ? A(0) : static_cast<A>(std::exp(factor - log_sum));
       }
-    }
+    };
+    at::parallel_for(0, rows, grain(100 * tiles), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        combine(i);
+      }
+    });
   });
 }
 

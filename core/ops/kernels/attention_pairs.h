@@ -43,21 +43,10 @@ void pair_rows(const Bf16* from, Index stride, Index rows, Index columns, Pair* 
   }
 }
 
-GM_INLINE TwoHalves rounded(Vector first, Vector second) {
-  return (TwoHalves)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-}
-
 /// Rows j and j + 1 of a tile [keys, kPanel].
 GM_INLINE void put_rows(TwoHalves rows, Bf16* to) {
   *reinterpret_cast<Halves*>(to) = first_of(rows);
   *reinterpret_cast<Halves*>(to + kPanel) = second_of(rows);
-}
-
-/// The same as a row of pairs.
-GM_INLINE void put_pairs(TwoHalves rows, Pair* to) {
-  constexpr TwoHalves order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  *reinterpret_cast<TwoHalves*>(to) = __builtin_shuffle(rows, order);
 }
 
 /// Keys or values in one place: where they lie, or in `copy` behind their prefix.
@@ -115,7 +104,7 @@ void attention_forward_by_pairs(const AttentionTask<Bf16>& t) {
         hide_later_keys(keys, first - block, scores);
         softmax_block<Bf16>(keys, h, t.scale, scores, high, total, out,
                             [&](Index j, Index i, Vector first, Vector second) {
-                              put_pairs(rounded(first, second), p + j / 2 * kPanel + i);
+                              store_pairs(rounded(first, second), p + j / 2 * kPanel + i);
                             });
         pair_product(h, (keys + 1) / 2, v + block / 2 * h, 1, h, p, out, true);
       }
@@ -177,7 +166,7 @@ void attention_backward_by_pairs(const AttentionTask<Bf16>& t) {
               put_rows(rounded(p_first, p_second), rounded_p + j * kPanel + i);
               const TwoHalves slopes = rounded(ds_first, ds_second);
               put_rows(slopes, rounded_ds + j * kPanel + i);
-              put_pairs(slopes, ds_pairs + j / 2 * kPanel + i);
+              store_pairs(slopes, ds_pairs + j / 2 * kPanel + i);
             });
         for (Index c = 0; c < h; c += kPanel) {
           const Index panel = kPanel / 2 * c;

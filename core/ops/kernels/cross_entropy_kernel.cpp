@@ -1,4 +1,4 @@
-#include "core/ops/kernels/numeric.h"
+#include "core/ops/kernels/units.h"
 
 namespace growmerge::ops {
 namespace {
@@ -52,6 +52,62 @@ void softmax_tile_row(Index width, T* logits, Index target, Acc<T>* max, Acc<T>*
   *max = high;
   *sum = static_cast<A>(total);
 }
+
+#if defined(__AVX512BF16__)
+/// Elements of even and odd columns from x on.
+struct EvenAndOdd {
+  Vector even, odd;
+};
+GM_INLINE EvenAndOdd load_even_and_odd(const Bf16* x) {
+  const Bits both = *reinterpret_cast<const Bits*>(x);
+  return {(Vector)(both << 16), (Vector)(both & 0xffff0000U)};
+}
+
+/// The same for bfloat16, two vectors at a time; even columns and odd ones need not be parted.
+void softmax_tile_row_bf16(Index width, Bf16* logits, Index target, float* max, float* sum,
+                           float* at_target) {
+  constexpr Index kColumns = 2 * kLanes;
+  const Index whole = width / kColumns * kColumns;
+  float rest_sum = 0.0F;
+  if (target >= 0 && target < width) {
+    *at_target = load(logits[target]);
+  }
+  Vector top = Vector{} + load(logits[0]);
+  Vector top_odd = top;
+  for (Index j = 0; j < whole; j += kColumns) {
+    const EvenAndOdd x = load_even_and_odd(logits + j);
+    top = x.even > top ? x.even : top;
+    top_odd = x.odd > top_odd ? x.odd : top_odd;
+  }
+  top = top_odd > top ? top_odd : top;
+  float high = whole < width ? row_max(width - whole, logits + whole) : top[0];
+  for (Index i = 0; i < kLanes; ++i) {
+    high = top[i] > high ? top[i] : high;
+  }
+  constexpr auto factor = static_cast<float>(kLog2E);
+  const float shift = high * factor;
+  double total = 0.0;
+  for (Index begin = 0; begin < whole; begin += kSumBlock) {
+    const Index end = begin + kSumBlock < whole ? begin + kSumBlock : whole;
+    Sum<float> block;
+    for (Index j = begin; j < end; j += kColumns) {
+      const EvenAndOdd x = load_even_and_odd(logits + j);
+      const Vector even = exp2_below_one<Bf16>(x.even * factor - shift);
+      const Vector odd = exp2_below_one<Bf16>(x.odd * factor - shift);
+      block.add(even + odd);
+      store_pairs(rounded(even, odd), logits + j);
+    }
+    total += static_cast<double>(block.total());
+  }
+  for (Index j = whole; j < width; ++j) {
+    const float e = exp2_below_one<Bf16>(load(logits[j]) * factor - shift);
+    store(logits[j], e);
+    rest_sum += e;
+  }
+  *max = high;
+  *sum = static_cast<float>(total + static_cast<double>(rest_sum));
+}
+#endif
 
 template <class T>
 Acc<T> log_prob_row(Index v, const T* logits, Index target, bool* greedy) {
@@ -113,6 +169,9 @@ void fill_cross_entropy(KernelSet& set) {
   fill(set.f32);
   fill(set.f64);
   fill(set.bf16);
+#if defined(__AVX512BF16__)
+  set.bf16.softmax_tile_row = softmax_tile_row_bf16;
+#endif
 }
 }  // namespace GM_ISA
 

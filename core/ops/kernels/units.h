@@ -45,6 +45,16 @@ GM_INLINE Halves second_of(TwoHalves x) {
                                  31);
 }
 
+GM_INLINE TwoHalves rounded(Vector first, Vector second) {
+  return (TwoHalves)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+}
+/// One of the first vector beside one of the second.
+GM_INLINE void store_pairs(TwoHalves x, void* to) {
+  constexpr TwoHalves order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  *static_cast<TwoHalves*>(to) = __builtin_shuffle(x, order);
+}
+
 /// Units of columns 0 .. 15 and 16 .. 31 of two rows.
 struct PairsOfRows {
   TwoHalves low, high;
