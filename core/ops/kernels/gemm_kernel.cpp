@@ -227,7 +227,20 @@ RowsOfA<T> load_rows_of_a(const Block<T>& a, Unit<T>* to) {
 template <class T>
 void pack_scaled(Index k, Index count, const T* x, Index step, const Acc<T>* scale, Unit<T>* to) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
-  for (Index u = 0; u < k; u += kDepth) {
+  Index u = 0;
+#if defined(__AVX512BF16__)
+  if constexpr (kDepth == 2) {
+    for (; u + 1 < k && count == kPanel; u += 2) {
+      for (Index c = 0; c < kPanel; c += kLanes) {
+        const T* at = x + u * step + c;
+        const Vector first = load_as<Vector>(at) * scale[u];
+        const Vector second = load_as<Vector>(at + step) * scale[u + 1];
+        store_pairs(rounded(first, second), to + u / 2 * kPanel + c);
+      }
+    }
+  }
+#endif
+  for (; u < k; u += kDepth) {
     T rows[kDepth][kPanel] = {};
     for (Index i = 0; i < kDepth && u + i < k; ++i) {
       const T* from = x + (u + i) * step;
