@@ -159,15 +159,14 @@ void attention_backward_by_pairs(const AttentionTask<Bf16>& t) {
         pair_product(keys, h / 2, pairs_of(t.k + row), t.kv_stride / 2, 1, q, p, false);
         pair_product(keys, h / 2, pairs_of(t.v + row), t.kv_stride / 2, 1, dout, ds, false);
         hide_later_keys(keys, first - block, p);
-        softmax_backward<Bf16>(
-            keys, t.scale, lse2, delta, p, ds,
-            [&](Index j, Index i, Vector p_first, Vector p_second, Vector ds_first,
-                Vector ds_second) {
-              put_rows(rounded(p_first, p_second), rounded_p + j * kPanel + i);
-              const TwoHalves slopes = rounded(ds_first, ds_second);
-              put_rows(slopes, rounded_ds + j * kPanel + i);
-              store_pairs(slopes, ds_pairs + j / 2 * kPanel + i);
-            });
+        softmax_backward<Bf16>(keys, t.scale, lse2, delta, p, ds,
+                               [&](Index j, Index i, Vector p_first, Vector p_second,
+                                   Vector ds_first, Vector ds_second) {
+                                 put_rows(rounded(p_first, p_second), rounded_p + j * kPanel + i);
+                                 const TwoHalves slopes = rounded(ds_first, ds_second);
+                                 put_rows(slopes, rounded_ds + j * kPanel + i);
+                                 store_pairs(slopes, ds_pairs + j / 2 * kPanel + i);
+                               });
         for (Index c = 0; c < h; c += kPanel) {
           const Index panel = kPanel / 2 * c;
           const Index to = t.k_len * c + block * kPanel;

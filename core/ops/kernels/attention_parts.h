@@ -189,8 +189,8 @@ void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows
   for (Index i = 0; i < kQueries<A>; ++i) {
     const Index at = (begin + i) * t.q_stride + g * t.head_dim;
     delta[i] = i < rows ? row_product(t.head_dim, t.dout + at, t.out + at) : A(0);
-    lse2[i] = i < rows ? t.lse[g * t.lse_stride + begin + i] * static_cast<A>(kLog2E)
-                       : -kNothing<A>;
+    lse2[i] =
+        i < rows ? t.lse[g * t.lse_stride + begin + i] * static_cast<A>(kLog2E) : -kNothing<A>;
   }
 }
 

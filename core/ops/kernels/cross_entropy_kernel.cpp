@@ -137,9 +137,8 @@ template <class T>
 void scale_rows(Index rows, Index d, const T* x, const Acc<T>* scale, T* y) {
   for (Index i = 0; i < rows; ++i) {
     const Acc<T> s = scale[i];
-    for_elements<T>(d, [&]<class V>(Index j) {
-      store_as(y + i * d + j, load_as<V>(x + i * d + j) * s);
-    });
+    for_elements<T>(
+        d, [&]<class V>(Index j) { store_as(y + i * d + j, load_as<V>(x + i * d + j) * s); });
   }
 }
 

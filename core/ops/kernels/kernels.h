@@ -65,9 +65,10 @@ constexpr Index kAttentionQueries = 32;
   return (backward ? 4 : 2) * k_len * head_dim + tiles;
 }
 
-/// C (+)= diag(row_scale) A diag(b_row_scale) B on one thread; m, n, k > 0. A [m, k] and B [k, n] by
-/// any strides, one of each pair being 1, that of B's columns where its rows are scaled; C has rows c_row apart. Sums in float32, each in one order of k whatever m
-/// and n are, so a result's bits do not depend on how a product is cut into rows and columns.
+/// C (+)= diag(row_scale) A diag(b_row_scale) B on one thread; m, n, k > 0. A [m, k] and B [k, n]
+/// by any strides, one of each pair being 1 (b_col where B's rows are scaled); C has rows c_row
+/// apart. Sums in float32, each in one order of k whatever m and n are, so a result's bits do not
+/// depend on how a product is cut into rows and columns.
 template <class T>
 struct GemmTask {
   Index m = 0, n = 0, k = 0;
@@ -81,7 +82,7 @@ struct GemmTask {
   bool accumulate = false;
   const Acc<T>* row_scale = nullptr;    // [m]
   const Acc<T>* b_row_scale = nullptr;  // [k]: B's rows are multiplied by these and rounded to T
-  void* scratch = nullptr;            // gemm_scratch_bytes(), 64-byte aligned
+  void* scratch = nullptr;              // gemm_scratch_bytes(), 64-byte aligned
 };
 
 constexpr Index kGemmDepth = 384;         // of K at a time, at most, in units of 4 bytes

@@ -5,9 +5,8 @@ namespace {
 
 template <class T>
 void apply_row(Index d, const T* x, const T* gain, Acc<T> r, T* y) {
-  for_elements<T>(d, [&]<class V>(Index j) {
-    store_as(y + j, load_as<V>(x + j) * r * load_as<V>(gain + j));
-  });
+  for_elements<T>(
+      d, [&]<class V>(Index j) { store_as(y + j, load_as<V>(x + j) * r * load_as<V>(gain + j)); });
 }
 
 template <class T>
@@ -19,9 +18,8 @@ void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain
     if (delta != nullptr) {
       const T* di = delta + i * d;
       T* si = sum + i * d;
-      for_elements<T>(d, [&]<class V>(Index j) {
-        store_as(si + j, load_as<V>(xi + j) + load_as<V>(di + j));
-      });
+      for_elements<T>(
+          d, [&]<class V>(Index j) { store_as(si + j, load_as<V>(xi + j) + load_as<V>(di + j)); });
       xi = si;
     }
     Sum<A> squares;
