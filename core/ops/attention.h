@@ -7,8 +7,9 @@
 // own outputs, so results do not depend on threads at all.
 //
 // Symbols: N positions, H query heads, K key-value heads (H a multiple of K), h head_dim. q, out
-// [N, H h]; k, v [N, K h]; lse [H, N] in the type of sums. Arithmetic in the type of sums. Memory:
-// per thread 2 (forward) or 4 (backward) copies of one segment's keys of one head.
+// [N, H h]; k, v [N, K h]; lse [H, N] in the type of sums. Arithmetic in the type of sums; products
+// of bfloat16 take P and dS rounded where there is AVX512-BF16. Memory: per thread 2 (forward) or 4
+// (backward) copies of one segment's keys of one head.
 #pragma once
 
 #include <ATen/core/Tensor.h>

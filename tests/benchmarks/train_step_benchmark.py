@@ -1,6 +1,6 @@
 """One train step (forward, backward, AdamW) of growmerge and of Transformers, alternately in one run.
 
-    train_step_benchmark.py [--cases large,small,tiny] [--dtypes float32,bfloat16] [--compile] [--rounds 5] [--threads 2] [--json FILE]
+    train_step_benchmark.py [--cases large,small,tiny] [--dtypes float32,bfloat16] [--compile] [--rounds 9] [--threads 2] [--json FILE]
 
 Each side is a process of its own that makes steps on request, so that both see the same machine in turns and each has
 its own peak resident set. Ours: bf16 compute with fp32 master weights, gradients and moments; theirs: everything in the
@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--cases", default="large,small,tiny")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--compile", action="store_true", help="torch.compile as the peer, as well")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--binary", default=str(BUILD / "bin/train_step_benchmark"))
     parser.add_argument("--json", help="file for the figures")

@@ -30,27 +30,28 @@ double max_difference(const at::Tensor& x, const at::Tensor& y) {
 // One head of one segment; q, k, v, dO [kLength, h].
 class OneHead {
  public:
-  explicit OneHead(std::int64_t head_dim) : h(head_dim) {
+  OneHead(std::int64_t head_dim, at::ScalarType dtype) : h(head_dim) {
     for (at::Tensor* x : {&q, &k, &v, &dout}) {
-      *x = at::randn({kLength, h});
+      *x = at::randn({kLength, h}).to(dtype);
     }
     for (at::Tensor* x : {&out, &dq, &dk, &dv}) {
-      *x = at::full({kLength, h}, std::nan(""));
+      *x = at::full({kLength, h}, std::nan(""), dtype);
     }
     lse = at::full({kLength}, std::nan(""));
   }
 
-  void run(const KernelSet& set) {
-    AttentionTask<float> t;
-    t.q = const_data<float>(q);
-    t.k = const_data<float>(k);
-    t.v = const_data<float>(v);
-    t.out = data<float>(out);
+  template <class T>
+  void run(const Kernels<T>& kernels) {
+    AttentionTask<T> t;
+    t.q = const_data<T>(q);
+    t.k = const_data<T>(k);
+    t.v = const_data<T>(v);
+    t.out = data<T>(out);
     t.lse = data<float>(lse);
-    t.dout = const_data<float>(dout);
-    t.dq = data<float>(dq);
-    t.dk = data<float>(dk);
-    t.dv = data<float>(dv);
+    t.dout = const_data<T>(dout);
+    t.dq = data<T>(dq);
+    t.dk = data<T>(dk);
+    t.dv = data<T>(dv);
     t.q_stride = t.kv_stride = t.head_dim = h;
     t.q_len = t.k_len = t.lse_stride = kLength;
     t.scale = 1.0 / std::sqrt(static_cast<double>(h));
@@ -58,12 +59,12 @@ class OneHead {
     const std::unique_ptr<void, void (*)(void*)> scratch(std::aligned_alloc(64, bytes / 64 * 64),
                                                          std::free);
     t.scratch = static_cast<float*>(scratch.get());
-    set.f32.attention_forward(t);
-    set.f32.attention_backward(t);
+    kernels.attention_forward(t);
+    kernels.attention_backward(t);
   }
 
   /// With P = softmax(scale Q K^T): dS = P (dP - rowsum(dP P)), dP = dO V^T.
-  void check() const {
+  void check(double bound_out, double bound) const {
     const double scale = 1.0 / std::sqrt(static_cast<double>(h));
     const at::Tensor later = at::ones({kLength, kLength}).triu(1).to(at::ScalarType::Bool);
     const at::Tensor scores = q.to(kF64).matmul(k.to(kF64).t()) * scale;
@@ -71,10 +72,10 @@ class OneHead {
         at::softmax(scores.masked_fill(later, -std::numeric_limits<double>::infinity()), 1);
     const at::Tensor dp = dout.to(kF64).matmul(v.to(kF64).t());
     const at::Tensor ds = p * (dp - (dp * p).sum(1, true)) * scale;
-    EXPECT_LE(max_difference(out, p.matmul(v.to(kF64))), 2e-6);
-    EXPECT_LE(max_difference(dv, p.t().matmul(dout.to(kF64))), 1e-5);
-    EXPECT_LE(max_difference(dq, ds.matmul(k.to(kF64))), 1e-5);
-    EXPECT_LE(max_difference(dk, ds.t().matmul(q.to(kF64))), 1e-5);
+    EXPECT_LE(max_difference(out, p.matmul(v.to(kF64))), bound_out);
+    EXPECT_LE(max_difference(dv, p.t().matmul(dout.to(kF64))), bound);
+    EXPECT_LE(max_difference(dq, ds.matmul(k.to(kF64))), bound);
+    EXPECT_LE(max_difference(dk, ds.t().matmul(q.to(kF64))), bound);
   }
 
   std::int64_t h;
@@ -85,9 +86,12 @@ TEST(AttentionKernels, EverySetEqualsFloat64) {
   for (const KernelSet& set : available_kernel_sets()) {
     for (const std::int64_t head_dim : {1, 7, 12, 32, 40}) {
       SCOPED_TRACE(testing::Message() << set.isa << ", heads of " << head_dim);
-      OneHead head(head_dim);
-      head.run(set);
-      head.check();
+      OneHead head(head_dim, at::ScalarType::Float);
+      head.run(set.f32);
+      head.check(2e-6, 1e-5);
+      OneHead rounded(head_dim, at::ScalarType::BFloat16);
+      rounded.run(set.bf16);
+      rounded.check(0.016, 0.06);
     }
   }
 }

@@ -336,6 +336,24 @@ TEST(CrossEntropy, RoundedExponentialsAreWithinHalfAUnit) {
   }
 }
 
+// The same exponentials and sum wherever a row lies, in whole vectors and behind them.
+TEST(CrossEntropy, RowsMayLieAnywhere) {
+  for (const KernelSet& set : available_kernel_sets()) {
+    for (const float top : {0.0F, 1024.0F, -3.0e38F}) {
+      std::vector<Bf16> logits(
+          79, Bf16{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(top) >> 16)});
+      float max = 0.0F;
+      float sum = 0.0F;
+      float at_target = 0.0F;
+      set.bf16.softmax_tile_row(79, logits.data(), -1, &max, &sum, &at_target);
+      EXPECT_EQ(sum, 79.0F) << set.isa << " at " << top;
+      for (const Bf16 e : logits) {
+        ASSERT_EQ(e.bits, 0x3f80) << set.isa << " at " << top;
+      }
+    }
+  }
+}
+
 // What lies below every normal number is nothing, whatever it is.
 TEST(CrossEntropy, ExponentialsVanish) {
   for (const KernelSet& set : available_kernel_sets()) {

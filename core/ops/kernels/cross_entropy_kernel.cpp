@@ -59,7 +59,7 @@ struct EvenAndOdd {
   Vector even, odd;
 };
 GM_INLINE EvenAndOdd load_even_and_odd(const Bf16* x) {
-  const Bits both = *reinterpret_cast<const Bits*>(x);
+  const auto both = __builtin_bit_cast(Bits, *reinterpret_cast<const TwoHalves*>(x));
   return {(Vector)(both << 16), (Vector)(both & 0xffff0000U)};
 }
 
@@ -84,23 +84,21 @@ void softmax_tile_row_bf16(Index width, Bf16* logits, Index target, float* max, 
   for (Index i = 0; i < kLanes; ++i) {
     high = top[i] > high ? top[i] : high;
   }
-  constexpr auto factor = static_cast<float>(kLog2E);
-  const float shift = high * factor;
   double total = 0.0;
   for (Index begin = 0; begin < whole; begin += kSumBlock) {
     const Index end = begin + kSumBlock < whole ? begin + kSumBlock : whole;
     Sum<float> block;
     for (Index j = begin; j < end; j += kColumns) {
       const EvenAndOdd x = load_even_and_odd(logits + j);
-      const Vector even = exp2_below_one<Bf16>(x.even * factor - shift);
-      const Vector odd = exp2_below_one<Bf16>(x.odd * factor - shift);
+      const Vector even = exp_for<Bf16>(x.even - high);
+      const Vector odd = exp_for<Bf16>(x.odd - high);
       block.add(even + odd);
       store_pairs(rounded(even, odd), logits + j);
     }
     total += static_cast<double>(block.total());
   }
   for (Index j = whole; j < width; ++j) {
-    const float e = exp2_below_one<Bf16>(load(logits[j]) * factor - shift);
+    const float e = exp_for<Bf16>(load(logits[j]) - high);
     store(logits[j], e);
     rest_sum += e;
   }

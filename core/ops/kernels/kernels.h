@@ -1,9 +1,10 @@
 // The inner loops of core/ops, compiled once per instruction set and chosen at run time.
 //
-// Every source in this folder is compiled as baseline, AVX2 and AVX-512 code with GM_ISA naming the
-// set; each fills its part of a KernelSet. They include nothing but <cstdint> and their own headers
-// and keep every function in an unnamed namespace, so that no inline function compiled for a newer
-// processor can be picked by the linker for an older one.
+// Every source in this folder is compiled as baseline, AVX2, AVX-512 and AVX512-BF16 code with
+// GM_ISA naming the set; each fills its part of a KernelSet. They include nothing but <cstdint>,
+// intrinsics (which are always inlined) and their own headers and keep every function in an unnamed
+// namespace, so that no inline function compiled for a newer processor can be picked by the linker
+// for an older one.
 //
 // Symbols: T element type, Acc<T> type of statistics and sums (float for bf16, else T). Rows are
 // contiguous unless a stride is named; sizes and strides are in elements.

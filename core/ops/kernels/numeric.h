@@ -55,11 +55,15 @@ GM_INLINE float load(Bf16 x) {
 
 GM_INLINE void store(float& to, float x) { to = x; }
 GM_INLINE void store(double& to, double x) { to = x; }
-/// Bits of a bfloat16: round to nearest even; NaN becomes the quiet NaN 0x7fc0.
+/// Bits of a bfloat16: round to nearest even; NaN becomes the quiet NaN 0x7fc0. With AVX512-BF16
+/// what is subnormal becomes 0, as that instruction makes it.
 template <class V>
 GM_INLINE typename BitsOf<V>::type round_to_bf16(V x) {
   using B = typename BitsOf<V>::type;
-  const B u = __builtin_bit_cast(B, x);
+  B u = __builtin_bit_cast(B, x);
+#if defined(__AVX512BF16__)
+  u = (u & 0x7f800000U) == B{} ? u & 0x80000000U : u;
+#endif
   const B rounded = (u + 0x7fffU + ((u >> 16) & 1U)) >> 16;
   return x != x ? B{} + 0x7fc0U : rounded;
 }

@@ -31,9 +31,7 @@ GM_INLINE void multiply_add(Vector& acc, std::uint32_t a, const std::uint32_t* b
   acc = (Vector)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)),
                                  (__m512bh)_mm512_loadu_si512(b));
 }
-#endif
 
-#if defined(__AVX512BF16__)
 /// Two vectors of bfloat16, one behind the other.
 typedef std::uint16_t TwoHalves __attribute__((vector_size(64), aligned(2), may_alias));
 
