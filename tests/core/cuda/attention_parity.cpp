@@ -98,7 +98,10 @@ TEST_F(CudaOpsTest, AttentionForwardAndBackward) {
       return std::vector{o, l, without, own_dq, own_dk, own_dv, q, k, v};
     });
     expect_close(got[0], out, c.rtol, "out, " + c.name());
-    expect_close(got[1], lse, c.dtype == at::kDouble ? 1e-12 : 1e-5, "lse, " + c.name());
+    // The CPU's exponentials of bfloat16 are within 3e-6, so is the logarithm of their sum, which
+    // may be near 0.
+    const double exact = c.dtype == at::kDouble ? 1e-12 : c.dtype == at::kFloat ? 1e-5 : 6e-5;
+    expect_close(got[1], lse, exact, "lse, " + c.name());
     expect_same(got[2], got[0], "out without lse, " + c.name());
     expect_close(got[3], dq, c.rtol, "dq, " + c.name());
     expect_close(got[4], dk, c.rtol, "dk, " + c.name());
