@@ -1,5 +1,5 @@
-# The CUDA back end: one shared object beside the program, opened at run time (core/backend.h). Kernels lie beside their CPU
-# twins in core/, what joins them to LibTorch in core/ops/cuda, the NCCL communicator in distributed/cuda.
+# The CUDA back end: one shared object beside the program, opened at run time (core/transformer/backend.h). Kernels
+# lie beside their CPU twins in core/ops, what joins them to LibTorch in core/ops/cuda, the NCCL communicator in distributed/cuda.
 if(NOT GROWMERGE_HAVE_CUDA)
   if(GROWMERGE_REQUIRE_CUDA)
     message(FATAL_ERROR "GROWMERGE_REQUIRE_CUDA is set, but: ${why_no_cuda}")
@@ -7,14 +7,14 @@ if(NOT GROWMERGE_HAVE_CUDA)
   return()
 endif()
 find_package(CUDAToolkit REQUIRED)
-file(GLOB cuda_sources CONFIGURE_DEPENDS core/*.cu core/ops/*.cu core/ops/cuda/*.cpp)
+file(GLOB cuda_sources CONFIGURE_DEPENDS core/ops/*.cu core/ops/cuda/*.cpp)
 add_library(growmerge_cuda SHARED ${cuda_sources} distributed/cuda/backend.cpp distributed/cuda/graph.cpp)
 growmerge_flags(growmerge_cuda)
 target_include_directories(growmerge_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(growmerge_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall$<$<BOOL:${GROWMERGE_WERROR}>:;-Werror=all-warnings;-Xcompiler=-Werror>>)
 # AdamW gives the bits of its CPU twin: no product and sum in one rounding.
-set_source_files_properties(core/adamw.cu PROPERTIES COMPILE_OPTIONS "-fmad=false")
+set_source_files_properties(core/ops/adamw.cu PROPERTIES COMPILE_OPTIONS "-fmad=false")
 target_link_libraries(growmerge_cuda PRIVATE growmerge::core growmerge_torch CUDA::cudart CUDA::cublasLt)
 target_link_options(growmerge_cuda PRIVATE -Wl,--no-as-needed
   "${TORCH_DIR}/lib/libtorch_cuda.so" "${TORCH_DIR}/lib/libc10_cuda.so" -Wl,--as-needed)

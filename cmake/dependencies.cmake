@@ -35,7 +35,7 @@ if(NOT torch_gomp)
 endif()
 list(GET torch_gomp 0 torch_gomp)
 
-# libtorch_cpu alone; CUDA is opened at run time (core/backend.h).
+# libtorch_cpu alone; CUDA is opened at run time (core/transformer/backend.h).
 add_library(growmerge_torch INTERFACE)
 target_include_directories(growmerge_torch SYSTEM INTERFACE
   "${TORCH_DIR}/include" "${TORCH_DIR}/include/torch/csrc/api/include")

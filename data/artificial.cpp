@@ -7,7 +7,7 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/positioned_file.h"
 
 namespace growmerge::data {

@@ -4,7 +4,7 @@
 #include <queue>
 #include <unordered_map>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace growmerge::data {
 namespace {

@@ -7,10 +7,10 @@
 #include <system_error>
 #include <utility>
 
-#include "core/communicator.h"
-#include "core/error.h"
-#include "core/manifest.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/contracts/communicator.h"
+#include "core/tokenizer/tokenizer.h"
 #include "data/tokenize.h"
 
 namespace growmerge::data {

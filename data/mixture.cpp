@@ -4,7 +4,7 @@
 #include <cmath>
 #include <system_error>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace growmerge::data {
 namespace {

@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/batch_source.h"
+#include "core/contracts/batch_source.h"
 
 namespace growmerge::data {
 

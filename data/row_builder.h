@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/batch_source.h"
+#include "core/contracts/batch_source.h"
 #include "data/token_shard.h"
 
 namespace growmerge::data {

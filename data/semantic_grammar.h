@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
+#include "core/base/random.h"
 
 namespace growmerge::data {
 

@@ -1,6 +1,6 @@
 #include "data/shard_set.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace growmerge::data {
 

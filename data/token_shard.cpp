@@ -8,8 +8,8 @@
 #include <system_error>
 #include <utility>
 
-#include "core/crc32c.h"
-#include "core/error.h"
+#include "core/base/crc32c.h"
+#include "core/base/error.h"
 #include "data/hdf5_file.h"
 
 namespace growmerge::data {

@@ -6,8 +6,8 @@
 #include <span>
 #include <utility>
 
-#include "core/error.h"
-#include "core/random.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
 #include "data/row_builder.h"
 #include "data/shard_set.h"
 

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_source.h"
+#include "core/contracts/batch_source.h"
 #include "data/interleave.h"
 #include "data/mixture.h"
 #include "data/token_shard.h"

@@ -9,9 +9,9 @@
 #include <system_error>
 #include <utility>
 
-#include "core/communicator.h"
-#include "core/error.h"
-#include "core/progress.h"
+#include "core/base/error.h"
+#include "core/base/progress.h"
+#include "core/contracts/communicator.h"
 #include "data/ordered_pool.h"
 #include "data/positioned_file.h"
 #include "data/token_shard.h"

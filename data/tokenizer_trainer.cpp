@@ -7,14 +7,14 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
-#include "core/progress.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/base/progress.h"
 #include "core/tokenizer/byte_alphabet.h"
 #include "core/tokenizer/scanner.h"
 #include "core/tokenizer/spec.h"
+#include "core/tokenizer/tokenizer.h"
 #include "data/bpe_trainer.h"
 #include "data/utf8.h"
 

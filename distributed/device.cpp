@@ -5,8 +5,8 @@
 
 #include <string_view>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
 
 namespace growmerge::distributed {
 namespace {

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "core/backend.h"
-#include "core/communicator.h"
+#include "core/contracts/communicator.h"
+#include "core/transformer/backend.h"
 
 namespace growmerge::distributed {
 

@@ -8,8 +8,8 @@
 #include <chrono>
 #include <cstring>
 
-#include "core/crc32c.h"
-#include "core/error.h"
+#include "core/base/crc32c.h"
+#include "core/base/error.h"
 
 namespace growmerge::distributed {
 namespace {

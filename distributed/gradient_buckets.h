@@ -12,8 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/communicator.h"
-#include "core/param_map.h"
+#include "core/contracts/communicator.h"
+#include "core/store/param_map.h"
 
 namespace growmerge::distributed {
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::distributed {
 

@@ -5,11 +5,11 @@
 #include <map>
 #include <string>
 
-#include "core/batch_source.h"
-#include "core/communicator.h"
-#include "core/model_config.h"
-#include "core/param_map.h"
-#include "core/transformer.h"
+#include "core/contracts/batch_source.h"
+#include "core/contracts/communicator.h"
+#include "core/model/model_config.h"
+#include "core/store/param_map.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::distributed {
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
 
 namespace growmerge::distributed {
 namespace {

@@ -10,7 +10,7 @@
 #include <functional>
 #include <memory>
 
-#include "core/communicator.h"
+#include "core/contracts/communicator.h"
 
 namespace growmerge::distributed {
 

@@ -4,10 +4,10 @@
 
 #include <cstdio>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
-#include "core/profile.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/base/profile.h"
 
 namespace growmerge::distributed {
 

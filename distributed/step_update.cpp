@@ -11,9 +11,9 @@
 #include <cmath>
 #include <thread>
 
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/base/profile.h"
 #include "core/ops/cuda_ops.h"
-#include "core/profile.h"
 
 namespace growmerge::distributed {
 namespace {

@@ -16,11 +16,11 @@
 #include <string>
 #include <vector>
 
-#include "core/adamw.h"
-#include "core/batch_source.h"
-#include "core/communicator.h"
-#include "core/param_map.h"
-#include "core/transformer.h"
+#include "core/contracts/batch_source.h"
+#include "core/contracts/communicator.h"
+#include "core/ops/adamw.h"
+#include "core/store/param_map.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::distributed {
 

@@ -11,15 +11,14 @@
 #include <optional>
 #include <sstream>
 
-#include "core/adamw.h"
-#include "core/error.h"
-#include "core/log.h"
-#include "core/lr_schedule.h"
-#include "core/manifest.h"
-#include "core/profile.h"
-#include "core/progress.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/profile.h"
+#include "core/base/progress.h"
+#include "core/model/lr_schedule.h"
+#include "core/ops/adamw.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/transformer.h"
 #include "distributed/device.h"
 #include "distributed/gradient_buckets.h"
 #include "distributed/held_out.h"

@@ -12,8 +12,8 @@
 // that fails the check changes nothing, and the host reads the numbers, and fails, a step later.
 // Evaluation, checkpoints and observers that want a step come after its numbers were read.
 //
-// FLOPs are counted by the ledger's own convention (core/flops.h, kCausal at unbroken rows), with
-// which budgets are matched.
+// FLOPs are counted by the ledger's own convention (core/model/flops.h, kCausal at unbroken rows),
+// with which budgets are matched.
 //
 // Files in work_dir: step-N/ (training_checkpoint.h), metrics.jsonl and tensorboard/; at the end
 // the model itself and trainer/. Only rank 0 writes. Every rank must see work_dir.
@@ -27,10 +27,10 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_source.h"
-#include "core/checkpoint.h"
-#include "core/communicator.h"
-#include "core/step_observer.h"
+#include "core/contracts/batch_source.h"
+#include "core/contracts/communicator.h"
+#include "core/contracts/step_observer.h"
+#include "core/model/checkpoint.h"
 #include "distributed/train_config.h"
 
 namespace growmerge::distributed {

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "core/error.h"
-#include "core/flops.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/model/flops.h"
+#include "core/store/safetensors.h"
 
 namespace growmerge::distributed {
 

@@ -7,10 +7,10 @@
 #include <optional>
 #include <string>
 
-#include "core/adamw.h"
-#include "core/config.h"
-#include "core/lr_schedule.h"
-#include "core/model_config.h"
+#include "core/base/config.h"
+#include "core/model/lr_schedule.h"
+#include "core/model/model_config.h"
+#include "core/ops/adamw.h"
 
 namespace growmerge::distributed {
 

@@ -5,10 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/store/hashes.h"
+#include "core/store/safetensors.h"
 
 namespace growmerge::distributed {
 namespace {

@@ -15,8 +15,8 @@
 #include <optional>
 #include <string>
 
-#include "core/adamw.h"
-#include "core/checkpoint.h"
+#include "core/model/checkpoint.h"
+#include "core/ops/adamw.h"
 
 namespace growmerge::distributed {
 

@@ -4,7 +4,7 @@
 #include <numbers>
 #include <string_view>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "eval/encode.h"
 #include "eval/pair_rules.h"
 #include "eval/request_set.h"

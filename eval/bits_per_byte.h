@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/communicator.h"
-#include "core/tokenizer.h"
+#include "core/contracts/communicator.h"
+#include "core/model/checkpoint.h"
+#include "core/tokenizer/tokenizer.h"
 #include "eval/items.h"
 #include "eval/sequence_scorer.h"
 

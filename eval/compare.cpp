@@ -9,8 +9,8 @@
 #include <optional>
 #include <set>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
 
 namespace growmerge::eval {
 namespace {

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/communicator.h"
-#include "core/tokenizer.h"
+#include "core/contracts/communicator.h"
+#include "core/tokenizer/tokenizer.h"
 
 namespace growmerge::eval {
 

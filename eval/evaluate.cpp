@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <set>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/hashes.h"
 #include "eval/encode.h"
 #include "eval/pair_scorer.h"
 #include "eval/request_set.h"

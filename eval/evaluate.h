@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/communicator.h"
-#include "core/config.h"
-#include "core/tokenizer.h"
+#include "core/base/config.h"
+#include "core/contracts/communicator.h"
+#include "core/model/checkpoint.h"
+#include "core/tokenizer/tokenizer.h"
 #include "eval/bits_per_byte.h"
 #include "eval/pair_rules.h"
 #include "eval/pair_task.h"

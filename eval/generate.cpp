@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/error.h"
-#include "core/manifest.h"
-#include "core/random.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/random.h"
+#include "core/transformer/transformer.h"
 #include "eval/pair_rules.h"
 
 namespace growmerge::eval {

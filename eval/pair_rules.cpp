@@ -2,7 +2,7 @@
 
 #include <initializer_list>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace growmerge::eval {
 namespace {

@@ -13,8 +13,8 @@
 #include <optional>
 #include <string>
 
-#include "core/config.h"
-#include "core/model_config.h"
+#include "core/base/config.h"
+#include "core/model/model_config.h"
 
 namespace growmerge::eval {
 

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/communicator.h"
-#include "core/tokenizer.h"
+#include "core/contracts/communicator.h"
+#include "core/model/checkpoint.h"
+#include "core/tokenizer/tokenizer.h"
 #include "eval/items.h"
 #include "eval/pair_rules.h"
 #include "eval/pair_task.h"

@@ -4,7 +4,7 @@
 #include <array>
 #include <unordered_set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "eval/table_reader.h"
 
 namespace growmerge::eval {

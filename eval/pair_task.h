@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
+#include "core/base/config.h"
 
 namespace growmerge::eval {
 

@@ -5,8 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/version.h"
 
 namespace growmerge::eval {
 namespace {

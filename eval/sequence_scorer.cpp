@@ -8,9 +8,9 @@
 #include <cmath>
 #include <utility>
 
-#include "core/error.h"
-#include "core/progress.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/progress.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::eval {
 namespace {

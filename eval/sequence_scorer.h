@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/communicator.h"
+#include "core/contracts/communicator.h"
+#include "core/model/checkpoint.h"
 
 namespace growmerge::eval {
 

@@ -9,8 +9,8 @@
 #include <numeric>
 #include <set>
 
-#include "core/error.h"
-#include "core/random.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
 
 namespace growmerge::eval {
 namespace {

@@ -2,7 +2,7 @@
 #include <map>
 #include <numbers>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "eval/bits_per_byte.h"
 #include "eval/pair_scorer.h"
 #include "eval/results.h"

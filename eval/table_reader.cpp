@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::eval {

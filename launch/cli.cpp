@@ -4,8 +4,9 @@
 #include <boost/program_options.hpp>
 #include <cstdio>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/version.h"
 #include "launch/process.h"
 #include "launch/stage_driver.h"
 

@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "core/communicator.h"
-#include "core/config.h"
-#include "core/manifest.h"
-#include "core/yaml.h"
+#include "core/base/config.h"
+#include "core/base/yaml.h"
+#include "core/contracts/communicator.h"
+#include "core/store/manifest.h"
 
 namespace growmerge::launch {
 

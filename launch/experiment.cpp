@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launch/templates.h"
 
 namespace growmerge::launch {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
+#include "core/base/config.h"
 #include "launch/command.h"
 
 namespace growmerge::launch {

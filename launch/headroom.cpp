@@ -3,7 +3,8 @@
 #include <fstream>
 #include <system_error>
 
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/base/format.h"
 #include "launch/stage_driver.h"
 
 namespace growmerge::launch {

@@ -1,6 +1,7 @@
 #include "launch/lineage.h"
 
-#include "core/manifest.h"
+#include "core/store/hashes.h"
+#include "core/store/manifest.h"
 
 namespace growmerge::launch {
 

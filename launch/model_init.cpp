@@ -2,8 +2,8 @@
 
 #include <filesystem>
 
-#include "core/error.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/tokenizer/tokenizer.h"
 #include "data/tokenize.h"
 
 namespace growmerge::launch {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
-#include "core/config.h"
-#include "core/model_config.h"
+#include "core/base/config.h"
+#include "core/model/model_config.h"
 
 namespace growmerge::launch {
 

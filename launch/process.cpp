@@ -8,10 +8,10 @@
 #include <exception>
 #include <memory>
 
-#include "core/backend.h"
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/hashes.h"
+#include "core/transformer/backend.h"
 #include "distributed/mpi_communicator.h"
 #include "distributed/signals.h"
 #include "distributed/train.h"

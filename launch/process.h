@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "core/communicator.h"
+#include "core/contracts/communicator.h"
 
 namespace growmerge::launch {
 

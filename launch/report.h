@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
+#include "core/base/config.h"
 #include "eval/compare.h"
 #include "eval/results.h"
 #include "launch/table.h"

@@ -3,7 +3,7 @@
 #include <map>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launch/report.h"
 #include "launch/svg.h"
 

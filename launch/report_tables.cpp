@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "core/base/format.h"
 #include "launch/report.h"
 #include "launch/stage_driver.h"
 

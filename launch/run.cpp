@@ -10,8 +10,10 @@
 #include <set>
 #include <thread>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/store/stage_output.h"
 #include "distributed/signals.h"
 #include "launch/child.h"
 #include "launch/experiment.h"

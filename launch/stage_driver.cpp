@@ -8,8 +8,13 @@
 #include <sstream>
 #include <tuple>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/format.h"
+#include "core/base/log.h"
+#include "core/store/hashes.h"
+#include "core/store/manifest.h"
+#include "core/store/stage_output.h"
 
 namespace growmerge::launch {
 namespace {
@@ -135,39 +140,6 @@ void share_from_root(const StagePlan& plan, bool& up_to_date, Manifest& manifest
 }
 
 }  // namespace
-
-std::string format_bytes(double bytes) {
-  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  int unit = 0;
-  while (bytes >= 1000.0 && unit < 4) {
-    bytes /= 1000.0;
-    ++unit;
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, kUnits[unit]);
-  return text;
-}
-
-std::string format_flops(double flops) {
-  static constexpr const char* kUnits[] = {"FLOP",  "kFLOP", "MFLOP", "GFLOP",
-                                           "TFLOP", "PFLOP", "EFLOP", "ZFLOP"};
-  int unit = 0;
-  while (flops >= 1000.0 && unit < 7) {
-    flops /= 1000.0;
-    ++unit;
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", flops, kUnits[unit]);
-  return text;
-}
-
-std::string format_count(std::int64_t count) {
-  std::string digits = std::to_string(count);
-  for (int at = static_cast<int>(digits.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {
-    digits.insert(static_cast<std::size_t>(at), ",");
-  }
-  return digits;
-}
 
 std::uint64_t bytes_of(const fs::path& path) {
   if (!fs::exists(path)) {

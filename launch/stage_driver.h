@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "core/store/manifest.h"
 #include "launch/command.h"
 
 namespace growmerge::launch {
@@ -33,13 +34,6 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
 /// The same of a stage of an experiment whose inputs other stages are still to make.
 [[nodiscard]] std::string waiting_text(const Command& command, const YamlNode& config,
                                        const std::string& out);
-
-/// "1.5 GB", "12.3 kB".
-[[nodiscard]] std::string format_bytes(double bytes);
-/// "1.2e+15 FLOP" as "1.20 PFLOP".
-[[nodiscard]] std::string format_flops(double flops);
-/// "1,234,567".
-[[nodiscard]] std::string format_count(std::int64_t count);
 
 /// Bytes of a file, or of all files below a directory.
 [[nodiscard]] std::uint64_t bytes_of(const std::filesystem::path& path);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/base/format.h"
 #include "launch/table.h"
 
 namespace growmerge::launch {

@@ -1,6 +1,6 @@
 #include "launch/symmetry.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "upscaling/hypercloning.h"
 #include "upscaling/symmetry.h"
 

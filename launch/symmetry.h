@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <memory>
 
-#include "core/config.h"
-#include "core/model_config.h"
-#include "core/step_observer.h"
+#include "core/base/config.h"
+#include "core/contracts/step_observer.h"
+#include "core/model/model_config.h"
 
 namespace growmerge::launch {
 

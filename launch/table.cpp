@@ -131,10 +131,4 @@ std::string table_html(const Table& table) {
   return out + "</tbody></table></div>\n";
 }
 
-std::string format_number(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
 }  // namespace growmerge::launch

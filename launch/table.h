@@ -20,7 +20,5 @@ struct Table {
 [[nodiscard]] std::string table_html(const Table& table);
 /// &, <, > and quotes as entities.
 [[nodiscard]] std::string html_escape(const std::string& text);
-/// printf with one number.
-[[nodiscard]] std::string format_number(const char* format, double value);
 
 }  // namespace growmerge::launch

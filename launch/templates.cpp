@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
-#include "core/config.h"
-#include "core/error.h"
+#include "core/base/config.h"
+#include "core/base/error.h"
 
 namespace growmerge::launch {
 namespace {

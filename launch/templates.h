@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "core/yaml.h"
+#include "core/base/yaml.h"
 
 namespace growmerge::launch {
 

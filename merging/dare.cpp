@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
-#include "core/simd.h"
+#include "core/base/random.h"
+#include "core/base/simd.h"
 #include "merging/sign_election.h"
 
 namespace growmerge::merging {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/store/hashes.h"
+#include "core/store/manifest.h"
 #include "merging/tile.h"
 
 namespace growmerge::merging {

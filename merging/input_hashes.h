@@ -11,8 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/manifest.h"
-#include "core/safetensors.h"
+#include "core/store/safetensors.h"
 #include "merging/merge.h"
 #include "merging/method.h"
 

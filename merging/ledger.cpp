@@ -4,8 +4,8 @@
 #include <set>
 #include <vector>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/store/manifest.h"
 
 namespace growmerge::merging {
 namespace {

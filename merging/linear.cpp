@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/simd.h"
+#include "core/base/error.h"
+#include "core/base/simd.h"
 #include "merging/method.h"
 
 namespace growmerge::merging {

@@ -7,8 +7,8 @@
 #include <functional>
 #include <mutex>
 
-#include "core/random.h"
-#include "core/simd.h"
+#include "core/base/random.h"
+#include "core/base/simd.h"
 #include "merging/magnitude_tiles.h"
 
 namespace growmerge::merging {

@@ -6,8 +6,8 @@
 #include <mutex>
 #include <numeric>
 
-#include "core/error.h"
-#include "core/simd.h"
+#include "core/base/error.h"
+#include "core/base/simd.h"
 #include "merging/magnitude_bracket.h"
 #include "merging/magnitude_tiles.h"
 

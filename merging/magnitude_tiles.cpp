@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "core/simd.h"
+#include "core/base/simd.h"
 
 namespace growmerge::merging {
 

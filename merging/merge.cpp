@@ -6,9 +6,11 @@
 #include <cmath>
 #include <mutex>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/model_config_keys.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/model/model_config_keys.h"
+#include "core/store/hashes.h"
 #include "merging/input_hashes.h"
 #include "merging/ledger.h"
 

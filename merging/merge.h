@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/manifest.h"
-#include "core/progress.h"
+#include "core/base/progress.h"
+#include "core/model/checkpoint.h"
+#include "core/store/manifest.h"
 #include "merging/recipe.h"
 
 namespace growmerge::merging {

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "core/yaml.h"
+#include "core/base/yaml.h"
 
 namespace growmerge::merging {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cctype>
 
-#include "core/config.h"
-#include "core/error.h"
-#include "core/safetensors.h"
+#include "core/base/config.h"
+#include "core/base/error.h"
+#include "core/store/safetensors.h"
 
 namespace growmerge::merging {
 namespace {

@@ -21,7 +21,7 @@
 #include <string>
 #include <vector>
 
-#include "core/yaml.h"
+#include "core/base/yaml.h"
 #include "merging/method.h"
 #include "merging/parameter_value.h"
 

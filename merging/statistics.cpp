@@ -6,10 +6,10 @@
 #include <cmath>
 #include <map>
 
-#include "core/error.h"
-#include "core/progress.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/progress.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::merging {
 namespace {

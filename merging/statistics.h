@@ -21,11 +21,11 @@
 #include <filesystem>
 #include <string>
 
-#include "core/batch_source.h"
-#include "core/checkpoint.h"
-#include "core/communicator.h"
-#include "core/config.h"
-#include "core/param_map.h"
+#include "core/base/config.h"
+#include "core/contracts/batch_source.h"
+#include "core/contracts/communicator.h"
+#include "core/model/checkpoint.h"
+#include "core/store/param_map.h"
 
 namespace growmerge::merging {
 

@@ -1,7 +1,7 @@
 #include <cstring>
 #include <vector>
 
-#include "core/simd.h"
+#include "core/base/simd.h"
 #include "merging/magnitude_select.h"
 #include "merging/sign_election.h"
 

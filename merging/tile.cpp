@@ -8,8 +8,8 @@
 #include <cstring>
 #include <vector>
 
-#include "core/error.h"
-#include "core/simd.h"
+#include "core/base/error.h"
+#include "core/base/simd.h"
 
 namespace growmerge::merging {
 namespace {

@@ -11,10 +11,10 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/error.h"
-#include "core/random.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::upscaling {
 namespace {

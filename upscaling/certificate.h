@@ -26,8 +26,8 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/config.h"
+#include "core/base/config.h"
+#include "core/model/checkpoint.h"
 
 namespace growmerge::upscaling {
 

@@ -27,8 +27,8 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/config.h"
+#include "core/base/config.h"
+#include "core/model/checkpoint.h"
 #include "upscaling/axis.h"
 
 namespace growmerge::upscaling {

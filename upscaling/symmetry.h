@@ -15,9 +15,9 @@
 #include <memory>
 #include <string>
 
-#include "core/model_config.h"
-#include "core/param_map.h"
-#include "core/step_observer.h"
+#include "core/contracts/step_observer.h"
+#include "core/model/model_config.h"
+#include "core/store/param_map.h"
 #include "upscaling/hypercloning.h"
 
 namespace growmerge::upscaling {

@@ -1,10 +1,11 @@
 #include "upscaling/upscale.h"
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/model/checkpoint.h"
+#include "core/store/manifest.h"
+#include "core/store/safetensors.h"
 
 namespace growmerge::upscaling {
 

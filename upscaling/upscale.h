@@ -6,8 +6,8 @@
 #include <map>
 #include <string>
 
-#include "core/config.h"
-#include "core/model_config.h"
+#include "core/base/config.h"
+#include "core/model/model_config.h"
 #include "upscaling/certificate.h"
 #include "upscaling/hypercloning.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/batch_source.h"
+#include "core/contracts/batch_source.h"
 #include "core/ops/dispatch.h"
 
 namespace growmerge::ops {

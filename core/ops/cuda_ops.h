@@ -1,4 +1,4 @@
-// The operators' CUDA twins: a table that libgrowmerge_cuda.so fills (core/backend.h).
+// The operators' CUDA twins: a table that libgrowmerge_cuda.so fills (core/transformer/backend.h).
 //
 // Every function of core/ops/*.h that computes sends CUDA tensors to its entry here, so a forward
 // and backward pass is written once. Entries enqueue work on the current stream and return: none of
@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "core/adamw.h"
+#include "core/ops/adamw.h"
 #include "core/ops/attention.h"
 #include "core/ops/cross_entropy.h"
 #include "core/ops/embedding.h"
@@ -19,7 +19,7 @@
 #include "core/ops/rms_norm.h"
 #include "core/ops/rope.h"
 #include "core/ops/row_losses.h"
-#include "core/param_map.h"
+#include "core/store/param_map.h"
 
 namespace growmerge {
 

@@ -9,10 +9,10 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/base/profile.h"
 #include "core/ops/cuda_ops.h"
 #include "core/ops/kernels/kernels.h"
-#include "core/profile.h"
 
 namespace growmerge::ops {
 

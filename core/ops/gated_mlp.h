@@ -5,7 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "core/model_config.h"
+#include "core/model/model_config.h"
 
 namespace growmerge::ops {
 

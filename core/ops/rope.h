@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "core/model_config.h"
+#include "core/model/model_config.h"
 
 namespace growmerge::ops {
 

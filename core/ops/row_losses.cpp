@@ -1,6 +1,6 @@
 #include "core/ops/row_losses.h"
 
-#include "core/batch_source.h"
+#include "core/contracts/batch_source.h"
 #include "core/ops/dispatch.h"
 
 namespace growmerge::ops {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::tok {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/tokenizer/normalizer.h"
 #include "core/tokenizer/unicode.h"
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::tok {

@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::tok {

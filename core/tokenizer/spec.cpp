@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::tok {

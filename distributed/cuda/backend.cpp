@@ -1,11 +1,11 @@
-// The one symbol of libgrowmerge_cuda.so that core/backend.cpp asks for.
-#include "core/backend.h"
+// The one symbol of libgrowmerge_cuda.so that core/transformer/backend.cpp asks for.
+#include "core/transformer/backend.h"
 
 #include <cuda_runtime.h>
 
 #include <string>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/ops/cuda/table.h"
 #include "distributed/cuda/graph.h"
 #ifdef GROWMERGE_HAVE_NCCL

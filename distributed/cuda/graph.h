@@ -1,10 +1,10 @@
-// CUDA graphs: the back end's way to record work (core/backend.h).
+// CUDA graphs: the back end's way to record work (core/transformer/backend.h).
 #pragma once
 
 #include <functional>
 #include <memory>
 
-#include "core/backend.h"
+#include "core/transformer/backend.h"
 
 namespace growmerge::distributed {
 

@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "core/communicator.h"
+#include "core/contracts/communicator.h"
 
 namespace growmerge::distributed {
 

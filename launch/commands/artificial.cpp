@@ -1,7 +1,7 @@
 // growmerge artificial: text, pairs and known entropy of a family of artificial languages.
 #include "data/artificial.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 

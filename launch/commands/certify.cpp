@@ -2,10 +2,11 @@
 #include <cstdio>
 #include <fstream>
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/tokenizer.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/format.h"
+#include "core/model/checkpoint.h"
+#include "core/tokenizer/tokenizer.h"
+#include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 #include "upscaling/certificate.h"

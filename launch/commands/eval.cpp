@@ -1,14 +1,16 @@
 // growmerge eval: checkpoints x tasks -> results, on all ranks.
+#include "core/base/files.h"
+#include "core/base/format.h"
 #include "eval/evaluate.h"
 
 #include <set>
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/flops.h"
-#include "core/log.h"
-#include "core/tokenizer.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/model/checkpoint.h"
+#include "core/model/flops.h"
+#include "core/tokenizer/tokenizer.h"
+#include "core/transformer/transformer.h"
 #include "data/document_reader.h"
 #include "launch/commands/commands.h"
 #include "launch/lineage.h"

@@ -1,13 +1,14 @@
 // growmerge generate: text sampled from a checkpoint, to look at or as a corpus of its own domain.
 #include "eval/generate.h"
+#include "core/base/format.h"
 
 #include <cstdio>
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/flops.h"
-#include "core/tokenizer.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/model/checkpoint.h"
+#include "core/model/flops.h"
+#include "core/tokenizer/tokenizer.h"
+#include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 

@@ -3,13 +3,14 @@
 #include <cstdio>
 #include <map>
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
-#include "core/model_config_keys.h"
-#include "core/safetensors.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/base/format.h"
+#include "core/base/log.h"
+#include "core/model/checkpoint.h"
+#include "core/model/model_config_keys.h"
+#include "core/store/manifest.h"
+#include "core/store/safetensors.h"
+#include "core/tokenizer/tokenizer.h"
 #include "data/mixture.h"
 #include "data/token_shard.h"
 #include "eval/evaluate.h"
@@ -21,14 +22,6 @@ namespace growmerge::launch {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string out = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    out += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  }
-  return out + "]";
-}
 
 void print_tensors(const std::vector<TensorInfo>& tensors) {
   std::size_t width = 4;

@@ -1,9 +1,10 @@
 // growmerge merge: a recipe (mergekit's YAML) -> a checkpoint, streamed.
+#include "core/store/manifest.h"
 #include "merging/merge.h"
 
 #include <filesystem>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 #include "launch/templates.h"

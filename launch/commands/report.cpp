@@ -1,9 +1,10 @@
 // growmerge report: results -> tables and one self-contained HTML page.
+#include "core/base/files.h"
 #include "launch/report.h"
 
 #include <cstdio>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launch/commands/commands.h"
 
 namespace growmerge::launch {

@@ -1,11 +1,12 @@
 // growmerge stats: what data-aware merging reads, from a model and a corpus, on all ranks.
 #include <algorithm>
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/flops.h"
-#include "core/log.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/format.h"
+#include "core/base/log.h"
+#include "core/model/checkpoint.h"
+#include "core/model/flops.h"
+#include "core/transformer/transformer.h"
 #include "data/token_stream.h"
 #include "launch/commands/commands.h"
 #include "launch/lineage.h"

@@ -1,10 +1,11 @@
 // growmerge tokenize: text to token shards, on all ranks.
 #include "data/tokenize.h"
+#include "core/base/format.h"
 
 #include <ATen/Parallel.h>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 

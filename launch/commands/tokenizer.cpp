@@ -1,10 +1,11 @@
 // growmerge tokenizer: train a byte-level BPE tokenizer, or see what one makes of text.
-#include "core/tokenizer.h"
+#include "core/tokenizer/tokenizer.h"
+#include "core/base/format.h"
 
 #include <cstdio>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
 #include "data/document_reader.h"
 #include "data/tokenizer_trainer.h"
 #include "eval/encode.h"

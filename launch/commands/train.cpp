@@ -2,12 +2,15 @@
 #include <cmath>
 #include <memory>
 
-#include "core/backend.h"
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/flops.h"
-#include "core/log.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/base/format.h"
+#include "core/base/log.h"
+#include "core/model/checkpoint.h"
+#include "core/model/flops.h"
+#include "core/store/hashes.h"
+#include "core/store/manifest.h"
+#include "core/tokenizer/tokenizer.h"
+#include "core/transformer/backend.h"
 #include "data/held_out_stream.h"
 #include "data/mixture.h"
 #include "data/prefetch.h"

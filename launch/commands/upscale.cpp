@@ -1,10 +1,12 @@
 // growmerge upscale: a checkpoint -> a wider one that computes the same, with its certificate.
 #include "upscaling/upscale.h"
+#include "core/base/format.h"
+#include "core/store/manifest.h"
 
-#include "core/checkpoint.h"
-#include "core/error.h"
-#include "core/log.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/model/checkpoint.h"
+#include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
 #include "launch/lineage.h"
 #include "launch/stage_driver.h"

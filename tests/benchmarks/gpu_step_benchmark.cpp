@@ -14,12 +14,12 @@
 #include <deque>
 #include <iostream>
 
-#include "core/adamw.h"
-#include "core/backend.h"
-#include "core/checkpoint.h"
-#include "core/flops.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/model/checkpoint.h"
+#include "core/model/flops.h"
+#include "core/ops/adamw.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/backend.h"
+#include "core/transformer/transformer.h"
 #include "distributed/device.h"
 #include "distributed/gradient_buckets.h"
 #include "distributed/step_update.h"

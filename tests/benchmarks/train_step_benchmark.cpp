@@ -12,11 +12,11 @@
 #include <fstream>
 #include <iostream>
 
-#include "core/adamw.h"
-#include "core/checkpoint.h"
-#include "core/model_config.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/model/checkpoint.h"
+#include "core/model/model_config.h"
+#include "core/ops/adamw.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "core/adamw.h"
-#include "core/error.h"
-#include "core/flops.h"
+#include "core/base/error.h"
+#include "core/model/flops.h"
+#include "core/ops/adamw.h"
 
 namespace growmerge {
 namespace {

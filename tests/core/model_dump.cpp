@@ -7,9 +7,9 @@
 
 #include <cstdio>
 
-#include "core/checkpoint.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/model/checkpoint.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge {
 namespace {

@@ -1,4 +1,5 @@
-// launch -> {data, distributed, upscaling, merging, eval} -> core, and nothing else.
+// launch -> {data, distributed, upscaling, merging, eval} -> core, and nothing else; and the floors
+// of core: transformer -> ops -> {model, contracts, tokenizer} -> store -> base.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,6 +26,26 @@ const std::map<std::string, std::vector<std::string>>& allowed_rooms() {
       {"eval", {"eval", "core"}},
       {"launch", {"launch", "data", "distributed", "upscaling", "merging", "eval", "core"}}};
   return rooms;
+}
+
+/// A floor of core may include its own and those named here.
+const std::map<std::string, std::vector<std::string>>& allowed_floors() {
+  static const std::map<std::string, std::vector<std::string>> floors = {
+      {"base", {}},
+      {"store", {"base"}},
+      {"model", {"base", "store"}},
+      {"contracts", {"base", "store"}},
+      {"tokenizer", {"base", "store"}},
+      {"ops", {"base", "store", "model", "contracts", "tokenizer"}},
+      {"transformer", {"base", "store", "model", "contracts", "tokenizer", "ops"}}};
+  return floors;
+}
+
+/// The second folder of "core/FLOOR/file"; empty where there is none.
+std::string floor_of(const std::string& path) {
+  const std::size_t begin = std::string("core/").size();
+  const std::size_t end = path.find('/', begin);
+  return end == std::string::npos ? "" : path.substr(begin, end - begin);
 }
 
 // What stands between the quotes or brackets of an include line; empty for any other line.
@@ -84,6 +105,25 @@ TEST(RoomDependencies, EveryRoomIncludesOnlyItselfAndWhatStandsBelow) {
         << include.file.string() << " includes " << include.target << ": " << include.room
         << " must not know " << target_room;
   }
+}
+
+TEST(RoomDependencies, EveryFloorOfCoreIncludesOnlyItselfAndWhatStandsBelow) {
+  std::size_t checked = 0;
+  for (const Include& include : all_includes()) {
+    if (include.room != "core" || !include.target.starts_with("core/")) {
+      continue;
+    }
+    ++checked;
+    const std::string file = include.file.generic_string();
+    const std::string from = floor_of(file);
+    const std::string to = floor_of(include.target);
+    ASSERT_EQ(allowed_floors().count(from), 1U)
+        << file << " lies on no floor: put it into one, or add the floor here";
+    const std::vector<std::string>& allowed = allowed_floors().at(from);
+    EXPECT_TRUE(from == to || std::find(allowed.begin(), allowed.end(), to) != allowed.end())
+        << file << " includes " << include.target << ": " << from << " must not know " << to;
+  }
+  ASSERT_GT(checked, 150U);
 }
 
 TEST(RoomDependencies, IncludesAreWrittenFromTheRootAndNeverFromTests) {

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_source.h"
-#include "core/model_config.h"
-#include "core/param_map.h"
-#include "core/random.h"
+#include "core/base/random.h"
+#include "core/contracts/batch_source.h"
+#include "core/model/model_config.h"
+#include "core/store/param_map.h"
 
 namespace growmerge::testing {
 

@@ -19,11 +19,11 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
-#include "core/manifest.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
 #include "core/tokenizer/pre_tokenizer.h"
 #include "core/tokenizer/spec.h"
+#include "core/tokenizer/tokenizer.h"
 
 namespace {
 

@@ -13,7 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/document_reader.h"
 #include "data/utf8.h"
 #include "tests/data/text_fixture.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/utf8.h"
 #include "tests/data/text_fixture.h"
 #include "tests/support/expect_error.h"

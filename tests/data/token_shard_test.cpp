@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/hdf5_file.h"
 #include "tests/data/shard_fixture.h"
 #include "tests/support/expect_error.h"

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/held_out_stream.h"
 #include "data/prefetch.h"
 #include "tests/data/shard_fixture.h"

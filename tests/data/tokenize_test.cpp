@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/communicator.h"
-#include "core/error.h"
-#include "core/tokenizer.h"
+#include "core/base/error.h"
+#include "core/contracts/communicator.h"
+#include "core/tokenizer/tokenizer.h"
 #include "data/token_shard.h"
 #include "data/utf8.h"
 #include "tests/data/text_fixture.h"

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/flops.h"
+#include "core/model/flops.h"
 #include "distributed/train.h"
 #include "tests/distributed/synthetic.h"
 #include "tests/support/expect_error.h"

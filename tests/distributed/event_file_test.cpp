@@ -1,11 +1,11 @@
 #include "distributed/event_file.h"
+#include "core/base/files.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <string>
 
-#include "core/manifest.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::distributed {

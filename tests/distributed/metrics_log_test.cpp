@@ -1,12 +1,12 @@
 #include "distributed/metrics_log.h"
+#include "core/base/files.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <limits>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::distributed {

@@ -2,7 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
-#include "core/random.h"
+#include "core/base/random.h"
 
 namespace growmerge::testing {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_source.h"
-#include "core/checkpoint.h"
+#include "core/contracts/batch_source.h"
+#include "core/model/checkpoint.h"
 
 namespace growmerge::testing {
 

@@ -1,4 +1,6 @@
 #include "distributed/train.h"
+#include "core/base/files.h"
+#include "core/store/hashes.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -9,10 +11,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
-#include "core/flops.h"
-#include "core/log.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/model/flops.h"
 #include "distributed/signals.h"
 #include "distributed/training_checkpoint.h"
 #include "tests/distributed/synthetic.h"

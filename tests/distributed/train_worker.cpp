@@ -11,9 +11,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/hashes.h"
 #include "distributed/mpi_communicator.h"
 #include "distributed/signals.h"
 #include "distributed/train.h"

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/log.h"
+#include "core/base/log.h"
 #include "eval/evaluate.h"
 #include "eval/generate.h"
 

@@ -1,4 +1,5 @@
 #include "eval/evaluate.h"
+#include "core/base/files.h"
 
 #include <gtest/gtest.h>
 
@@ -10,8 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
 #include "eval/compare.h"
 #include "eval/generate.h"
 #include "tests/eval/thread_ranks.h"

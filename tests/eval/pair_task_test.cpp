@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 

@@ -1,4 +1,5 @@
 #include "eval/results.h"
+#include "core/base/files.h"
 
 #include <gtest/gtest.h>
 
@@ -6,9 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
-#include "core/manifest.h"
-#include "core/random.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
 #include "eval/compare.h"
 #include "eval/pair_scorer.h"
 #include "tests/support/expect_error.h"

@@ -9,9 +9,9 @@
 #include <limits>
 #include <numbers>
 
-#include "core/error.h"
-#include "core/random.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
+#include "core/transformer/transformer.h"
 #include "eval/bits_per_byte.h"
 #include "eval/encode.h"
 #include "eval/pair_scorer.h"

@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/communicator.h"
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/contracts/communicator.h"
 
 namespace growmerge::testing {
 

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "core/checkpoint.h"
-#include "core/tokenizer.h"
+#include "core/model/checkpoint.h"
+#include "core/tokenizer/tokenizer.h"
 
 namespace growmerge::testing {
 

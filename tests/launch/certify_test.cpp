@@ -1,7 +1,7 @@
 // `growmerge certify` on directories that upscale wrote, and on one that was broken afterwards.
 #include <gtest/gtest.h>
 
-#include "core/checkpoint.h"
+#include "core/model/checkpoint.h"
 #include "run_binary.h"
 #include "tests/support/paths.h"
 

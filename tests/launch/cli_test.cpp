@@ -7,7 +7,7 @@
 #include <chrono>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"
 

@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "core/manifest.h"
-#include "core/safetensors.h"
+#include "core/store/manifest.h"
+#include "core/store/safetensors.h"
 #include "launch/child.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"
 

@@ -1,13 +1,14 @@
 // A report over results with known figures.
 #include "launch/report.h"
+#include "core/store/stage_output.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <filesystem>
 
-#include "core/error.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/store/manifest.h"
 #include "eval/items.h"
 #include "launch/svg.h"
 #include "tests/launch/run_binary.h"

@@ -1,4 +1,5 @@
 #include "launch/stage_driver.h"
+#include "core/base/format.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +8,9 @@
 #include <barrier>
 #include <thread>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/manifest.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"

@@ -1,8 +1,9 @@
 #include "merging/ledger.h"
+#include "core/store/stage_output.h"
 
 #include <gtest/gtest.h>
 
-#include "core/manifest.h"
+#include "core/store/manifest.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::merging {

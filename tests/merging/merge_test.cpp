@@ -1,4 +1,6 @@
 // Whole merges, directory to directory.
+#include "core/store/hashes.h"
+#include "core/store/stage_output.h"
 #include "merging/merge.h"
 
 #include <ATen/TensorOperators.h>
@@ -12,8 +14,8 @@
 #include <cmath>
 #include <fstream>
 
-#include "core/error.h"
-#include "core/random.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 

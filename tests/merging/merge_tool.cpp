@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <iostream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "merging/merge.h"
 
 int main(int argc, char** argv) {

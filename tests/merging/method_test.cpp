@@ -11,7 +11,7 @@
 #include <numeric>
 #include <set>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "merging/magnitude_select.h"
 #include "tests/support/expect_error.h"
 
@@ -184,9 +184,9 @@ bool is_drawn(const Fixture& f, std::size_t m, std::size_t i) {
   const std::uint64_t stream = stream_id("merging/dare/" + std::to_string(m) + "/" + f.task.name);
   const std::size_t lane = i % 1024 / 128;
   const auto block = static_cast<std::uint32_t>(i / 1024 * 128 + i % 128);
-  const auto words = philox4x32({block, 0, static_cast<std::uint32_t>(stream),
-                                 static_cast<std::uint32_t>(stream >> 32)},
-                                {static_cast<std::uint32_t>(f.task.seed), 0});
+  const auto words = philox4x32(
+      {block, 0, static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)},
+      {static_cast<std::uint32_t>(f.task.seed), 0});
   const std::uint32_t bits = (words[lane / 2] >> (16 * (lane % 2))) & 0xFFFFU;
   return bits < std::lround(f.task.inputs[m].density * 65536.0);
 }
@@ -384,8 +384,8 @@ void expect_first_k(const Values& values, double density, const std::string& lab
   std::stable_sort(order.begin(), order.end(), [&values](std::size_t a, std::size_t b) {
     return std::abs(values[a]) > std::abs(values[b]);
   });
-  const auto k = std::max<std::int64_t>(
-      1, static_cast<std::int64_t>(density * static_cast<double>(n)));
+  const auto k =
+      std::max<std::int64_t>(1, static_cast<std::int64_t>(density * static_cast<double>(n)));
   std::vector<char> expected(values.size(), 0);
   for (std::int64_t i = 0; i < k; ++i) {
     expected[order[static_cast<std::size_t>(i)]] = 1;
@@ -419,7 +419,8 @@ TEST(SelectMagnitudes, KeepsTheFirstKOfAnyDistribution) {
       {"all zero", [](auto, auto) { return 0.0F; }},
       {"two values", [&](auto i, auto) { return random.uniform(i) < 0.3 ? 2.0F : -1.0F; }},
       {"mostly zero", [&](auto i, auto) { return random.uniform(i) < 0.9 ? 0.0F : 1e-30F * i; }},
-      {"coarse", [&](auto i, auto) { return std::round(static_cast<float>(random.normal(i)) * 8); }},
+      {"coarse",
+       [&](auto i, auto) { return std::round(static_cast<float>(random.normal(i)) * 8); }},
       {"rising", [](auto i, auto) { return 1e-3F * static_cast<float>(i); }},
       {"few rows", [](auto i, auto n) { return i * 20 / n % 7 == 3 ? 1.0F + i % 13 : 1e-4F; }},
       {"last one", [](auto i, auto n) { return i + 1 == n ? 9.0F : 1e-4F * (1 + i % 997); }}};

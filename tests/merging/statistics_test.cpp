@@ -6,10 +6,10 @@
 
 #include <cmath>
 
-#include "core/error.h"
-#include "core/random.h"
-#include "core/safetensors.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/random.h"
+#include "core/store/safetensors.h"
+#include "core/transformer/transformer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 

@@ -1,4 +1,4 @@
-"""AdamW of core/adamw against torch.optim.AdamW, ten steps, in float32 and float64.
+"""AdamW of core/ops/adamw against torch.optim.AdamW, ten steps, in float32 and float64.
 
 Tolerance: float64 1e-13 of the largest parameter. In float32 torch's own error against its float64
 is measured on the same inputs; ours may be 2 times that, or 2e-7 of the largest parameter.

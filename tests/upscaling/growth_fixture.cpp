@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "core/random.h"
-#include "core/transformer.h"
+#include "core/base/random.h"
+#include "core/transformer/transformer.h"
 
 namespace growmerge::testing {
 

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "core/batch_source.h"
-#include "core/checkpoint.h"
+#include "core/contracts/batch_source.h"
+#include "core/model/checkpoint.h"
 
 namespace growmerge::testing {
 

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/error.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/transformer/transformer.h"
 #include "growth_fixture.h"
 
 namespace growmerge::upscaling {

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include "core/adamw.h"
-#include "core/error.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/ops/adamw.h"
+#include "core/transformer/transformer.h"
 #include "growth_fixture.h"
 
 namespace growmerge::upscaling {

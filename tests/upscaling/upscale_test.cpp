@@ -1,4 +1,5 @@
 #include "upscaling/upscale.h"
+#include "core/base/files.h"
 
 #include <gtest/gtest.h>
 
@@ -6,9 +7,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
-#include "core/manifest.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/store/manifest.h"
+#include "core/store/safetensors.h"
 #include "growth_fixture.h"
 #include "tests/support/paths.h"
 

@@ -1,7 +1,7 @@
 // What the .cu files share: element types, 16-byte accesses, sums over a warp or block, launching.
 //
-// They include no torch header, and nothing of CUDA that tests/core/cuda/emulation.h lacks: under
-// GM_CUDA_EMULATION a host compiler builds the same text, and the kernels run block by block.
+// They include no torch header, and nothing of CUDA that tests/core/ops/cuda/emulation.h lacks:
+// under GM_CUDA_EMULATION a host compiler builds the same text, and the kernels run block by block.
 #pragma once
 
 #ifdef GM_CUDA_EMULATION
@@ -13,7 +13,7 @@
 
 #include <cstdint>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/ops/kernels/kernels.h"
 
 namespace growmerge::ops::cuda {

@@ -1,5 +1,5 @@
 // Where an operator's work goes: its tensors' device, and the stream that is current there. Under
-// GM_CUDA_EMULATION (tests/core/cuda/emulation.h) that is the CPU, and there is no stream.
+// GM_CUDA_EMULATION (tests/core/ops/cuda/emulation.h) that is the CPU, and there is no stream.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -219,7 +219,7 @@ struct RowLosses {
 template <class A>
 void row_losses(const RowLosses<A>& a, Stream stream);
 
-// --- core/adamw.cu ---
+// --- core/ops/adamw.cu ---
 
 /// Pieces of this many elements are one block's work and, in squared norms, one sum.
 constexpr Index kAdamWPiece = 1 << 15;

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <memory>
 
-#include "core/communicator.h"
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/contracts/communicator.h"
 #include "data/token_shard.h"
 #include "data/tokenize.h"
 #include "tests/data/text_fixture.h"

@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-#include "core/backend.h"
+#include "core/transformer/backend.h"
 
 namespace growmerge {
 namespace {

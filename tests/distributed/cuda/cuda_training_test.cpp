@@ -6,11 +6,11 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/backend.h"
-#include "core/error.h"
-#include "core/log.h"
-#include "core/manifest.h"
-#include "core/transformer.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/hashes.h"
+#include "core/transformer/backend.h"
+#include "core/transformer/transformer.h"
 #include "distributed/device.h"
 #include "distributed/held_out.h"
 #include "distributed/train.h"

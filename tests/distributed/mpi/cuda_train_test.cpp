@@ -4,7 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/backend.h"
+#include "core/transformer/backend.h"
 #include "distributed/device.h"
 #include "distributed/train.h"
 #include "tests/distributed/mpi/world.h"

@@ -4,8 +4,8 @@
 
 #include <memory>
 
-#include "core/error.h"
-#include "core/log.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
 #include "distributed/mpi_communicator.h"
 #include "tests/distributed/mpi/world.h"
 

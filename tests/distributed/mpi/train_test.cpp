@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "distributed/signals.h"
 #include "distributed/training_checkpoint.h"
 #include "tests/distributed/mpi/world.h"

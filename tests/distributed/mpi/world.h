@@ -1,7 +1,7 @@
 // The world of the MPI tests, made by their main.
 #pragma once
 
-#include "core/communicator.h"
+#include "core/contracts/communicator.h"
 
 namespace growmerge::testing {
 

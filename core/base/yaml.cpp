@@ -1,0 +1,282 @@
+#include "core/base/yaml.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <functional>
+#include <sstream>
+
+#include "core/base/error.h"
+#include "core/base/files.h"
+
+namespace growmerge {
+namespace {
+
+YamlNode convert(const YAML::Node& node, const std::string& file) {
+  YamlNode out;
+  out.file = file;
+  const YAML::Mark mark = node.Mark();
+  out.line = mark.line + 1;
+  out.column = mark.column + 1;
+  switch (node.Type()) {
+    case YAML::NodeType::Undefined:
+    case YAML::NodeType::Null:
+      out.kind = YamlNode::Kind::kNull;
+      break;
+    case YAML::NodeType::Scalar:
+      out.kind = YamlNode::Kind::kScalar;
+      out.scalar = node.Scalar();
+      out.quoted = node.Tag() == "!";
+      break;
+    case YAML::NodeType::Sequence:
+      out.kind = YamlNode::Kind::kSequence;
+      for (const auto& item : node) {
+        out.items.push_back(convert(item, file));
+      }
+      break;
+    case YAML::NodeType::Map:
+      out.kind = YamlNode::Kind::kMap;
+      for (const auto& entry : node) {
+        GM_CHECK(entry.first.IsScalar(), kInvalidArgument, file, ":", entry.first.Mark().line + 1,
+                 ": a key must be a plain word");
+        const std::string key = entry.first.Scalar();
+        if (const YamlNode* earlier = out.find(key)) {
+          fail(ErrorCode::kInvalidArgument, file, ":", entry.first.Mark().line + 1,
+               ": duplicate key '", key, "' (first at line ", earlier->line,
+               "): remove one of the two");
+        }
+        YamlNode value = convert(entry.second, file);
+        if (value.is_null()) {
+          value.line = entry.first.Mark().line + 1;
+          value.column = entry.first.Mark().column + 1;
+        }
+        out.entries.emplace_back(key, std::move(value));
+      }
+      break;
+  }
+  return out;
+}
+
+template <class Fn>
+auto translate(const std::string& name, Fn&& fn) {
+  try {
+    return fn();
+  } catch (const YAML::Exception& e) {
+    fail(ErrorCode::kInvalidArgument, name, ":", e.mark.line + 1, ":", e.mark.column + 1,
+         ": not valid YAML: ", e.msg);
+  }
+}
+
+[[noreturn]] void wrong_type(const YamlNode& node, const char* expected) {
+  const char* kinds[] = {"nothing", "a value", "a list", "a map"};
+  if (node.is_scalar()) {
+    fail(ErrorCode::kInvalidArgument, node.where(), ": expected ", expected, ", got '", node.scalar,
+         "'");
+  }
+  fail(ErrorCode::kInvalidArgument, node.where(), ": expected ", expected, ", got ",
+       kinds[static_cast<int>(node.kind)]);
+}
+
+std::string without_underscores(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c != '_') {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
+std::optional<double> to_number(const std::string& raw) {
+  std::string text = without_underscores(raw);
+  double scale = 1.0;
+  if (!text.empty()) {
+    switch (text.back()) {
+      case 'k':
+        scale = 1e3;
+        break;
+      case 'M':
+        scale = 1e6;
+        break;
+      case 'G':
+        scale = 1e9;
+        break;
+      default:
+        break;
+    }
+    if (scale != 1.0) {
+      text.pop_back();
+    }
+  }
+  if (!text.empty() && text.front() == '+') {
+    text.erase(text.begin());
+  }
+  double value = 0.0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || status != std::errc() || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return value * scale;
+}
+
+}  // namespace
+
+const YamlNode* YamlNode::find(const std::string& key) const {
+  for (const auto& [name, value] : entries) {
+    if (name == key) {
+      return &value;
+    }
+  }
+  return nullptr;
+}
+
+YamlNode* YamlNode::find(const std::string& key) {
+  return const_cast<YamlNode*>(static_cast<const YamlNode*>(this)->find(key));
+}
+
+std::string YamlNode::where() const {
+  return line == 0 ? file : concat(file, ":", line, ":", column);
+}
+
+bool YamlNode::as_bool() const {
+  if (is_scalar()) {
+    if (scalar == "true" || scalar == "True" || scalar == "yes" || scalar == "on") {
+      return true;
+    }
+    if (scalar == "false" || scalar == "False" || scalar == "no" || scalar == "off") {
+      return false;
+    }
+  }
+  wrong_type(*this, "true or false");
+}
+
+std::int64_t YamlNode::as_int() const {
+  if (is_scalar() && !quoted) {
+    const std::string digits = without_underscores(scalar);
+    std::int64_t exact = 0;
+    const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), exact);
+    if (status == std::errc() && !digits.empty() && end == digits.data() + digits.size()) {
+      return exact;
+    }
+    const std::optional<double> value = to_number(scalar);
+    if (value && std::floor(*value) == *value && std::abs(*value) < 9.0e15) {
+      return static_cast<std::int64_t>(*value);
+    }
+  }
+  wrong_type(*this, "a whole number");
+}
+
+double YamlNode::as_double() const {
+  if (is_scalar() && !quoted) {
+    const std::optional<double> value = to_number(scalar);
+    if (value && std::isfinite(*value)) {
+      return *value;
+    }
+  }
+  wrong_type(*this, "a number");
+}
+
+const std::string& YamlNode::as_string() const {
+  if (!is_scalar()) {
+    wrong_type(*this, "a text");
+  }
+  return scalar;
+}
+
+YamlNode parse_yaml_text(const std::string& text, const std::string& name) {
+  return translate(name, [&] {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.empty()) {
+      return convert(YAML::Node(), name);
+    }
+    GM_CHECK(documents.size() == 1, kInvalidArgument, name, ":", documents[1].Mark().line + 1,
+             ": a second document begins, one is expected: remove the '---' between them, or "
+             "write two files");
+    return convert(documents.front(), name);
+  });
+}
+
+YamlNode parse_yaml_file(const std::filesystem::path& path) {
+  return parse_yaml_text(read_file(path), path.string());
+}
+
+void apply_override(YamlNode& root, const std::string& assignment) {
+  const std::size_t equals = assignment.find('=');
+  const std::string name = concat("--set ", assignment);
+  GM_CHECK(equals != std::string::npos && equals > 0, kInvalidArgument, name,
+           ": expected key=value");
+  YamlNode value = parse_yaml_text(assignment.substr(equals + 1), name);
+  const std::function<void(YamlNode&)> mark = [&](YamlNode& node) {
+    node.file = name;
+    node.line = 0;
+    for (YamlNode& item : node.items) {
+      mark(item);
+    }
+    for (auto& [key, child] : node.entries) {
+      mark(child);
+    }
+  };
+  mark(value);
+  YamlNode* at = &root;
+  std::stringstream path(assignment.substr(0, equals));
+  for (std::string part; std::getline(path, part, '.');) {
+    GM_CHECK(!part.empty(), kInvalidArgument, name, ": empty part in the key");
+    if (at->is_sequence()) {
+      std::size_t index = 0;
+      const auto [end, status] = std::from_chars(part.data(), part.data() + part.size(), index);
+      GM_CHECK(
+          status == std::errc() && end == part.data() + part.size() && index < at->items.size(),
+          kInvalidArgument, name, ": '", part, "' is not an index into a list of ",
+          at->items.size());
+      at = &at->items[index];
+      continue;
+    }
+    if (at->is_null()) {
+      at->kind = YamlNode::Kind::kMap;
+    }
+    GM_CHECK(at->is_map(), kInvalidArgument, name, ": '", part, "' lies below a plain value");
+    YamlNode* next = at->find(part);
+    if (next == nullptr) {
+      YamlNode fresh;
+      fresh.file = name;
+      at->entries.emplace_back(part, fresh);
+      next = &at->entries.back().second;
+    }
+    at = next;
+  }
+  *at = std::move(value);
+}
+
+std::string yaml_quote(const std::string& text) {
+  const auto is_plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '/' ||
+           c == '.' || c == '+';
+  };
+  const bool plain =
+      !text.empty() && text.front() != '-' && std::all_of(text.begin(), text.end(), is_plain) &&
+      !to_number(text) && text != "true" && text != "false" && text != "yes" && text != "no" &&
+      text != "on" && text != "off" && text != "null" && text != "True" && text != "False";
+  if (plain) {
+    return text;
+  }
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+}  // namespace growmerge

@@ -1,0 +1,384 @@
+#include "core/model/checkpoint.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
+
+#include "core/base/config.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/format.h"
+#include "core/base/log.h"
+#include "core/base/random.h"
+#include "core/model/model_config_keys.h"
+
+namespace growmerge {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+// Everything beside config and weights that a user of the model needs.
+constexpr const char* kCompanions[] = {"tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "tokenizer.model",
+                                       "generation_config.json",
+                                       "chat_template.jinja",
+                                       "chat_template.json",
+                                       "configuration_hyperllama.py",
+                                       "modeling_hyperllama.py"};
+
+[[noreturn]] void refuse_directory_without_safetensors(const fs::path& dir) {
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    const std::string name = entry.path().filename().string();
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".gguf" ||
+        name.ends_with(".bin.index.json")) {
+      fail(ErrorCode::kUnsupported, "'", entry.path().string(), "': ", extension,
+           " weights are not read (pickles can run code): convert them once with Transformers, "
+           "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR), which writes "
+           "safetensors");
+    }
+  }
+  fail(ErrorCode::kNotFound, "'", dir.string(), "' holds neither ", kWeights, " nor ", kIndex);
+}
+
+void refuse_lone_tokenizer_model(const fs::path& dir) {
+  GM_CHECK(!fs::exists(dir / "tokenizer.model") || fs::exists(dir / "tokenizer.json"), kUnsupported,
+           "'", (dir / "tokenizer.model").string(),
+           "': a SentencePiece tokenizer.model alone is not read: convert it once with "
+           "Transformers, AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), which writes "
+           "tokenizer.json");
+}
+
+/// Shard file names of an index, in order, with the tensors it says each one holds.
+std::vector<std::pair<std::string, std::set<std::string>>> read_index(const fs::path& path) {
+  std::vector<std::pair<std::string, std::set<std::string>>> out;
+  Json json;
+  try {
+    json = Json::parse(read_file(path));
+  } catch (const Json::exception& e) {
+    fail(ErrorCode::kCorrupt, "'", path.string(), "': not valid JSON: ", e.what());
+  }
+  const bool has_map = json.is_object() && json.contains("weight_map");
+  GM_CHECK(has_map && json["weight_map"].is_object() && !json["weight_map"].empty(), kCorrupt, "'",
+           path.string(), "': no map 'weight_map' of tensor names to files");
+  for (const auto& [tensor, file] : json["weight_map"].items()) {
+    GM_CHECK(file.is_string(), kCorrupt, "'", path.string(), "': weight_map of '", tensor,
+             "' is no file name");
+    const std::string name = file.get<std::string>();
+    GM_CHECK(fs::path(name).filename() == name && name != "." && name != ".." && !name.empty(),
+             kCorrupt, "'", path.string(), "': shard name '", name,
+             "' points out of the directory");
+    auto it = std::find_if(out.begin(), out.end(),
+                           [&name](const auto& shard) { return shard.first == name; });
+    if (it == out.end()) {
+      it = out.insert(out.end(), {name, {}});
+    }
+    it->second.insert(tensor);
+  }
+  return out;
+}
+
+std::vector<SafetensorsFile> open_weight_files(const fs::path& dir) {
+  std::vector<SafetensorsFile> files;
+  if (fs::exists(dir / kWeights)) {
+    files.push_back(SafetensorsFile::open(dir / kWeights));
+    return files;
+  }
+  if (!fs::exists(dir / kIndex)) {
+    refuse_directory_without_safetensors(dir);
+  }
+  for (const auto& [name, tensors] : read_index(dir / kIndex)) {
+    files.push_back(SafetensorsFile::open(dir / name));
+    for (const std::string& tensor : tensors) {
+      GM_CHECK(files.back().contains(tensor), kCorrupt, "'", (dir / kIndex).string(),
+               "' says that '", name, "' holds tensor '", tensor, "', but it does not");
+    }
+    for (const TensorInfo& info : files.back().tensors()) {
+      GM_CHECK(tensors.count(info.name) != 0, kCorrupt, "'", (dir / name).string(),
+               "' holds tensor '", info.name, "', which the index does not place there");
+    }
+  }
+  return files;
+}
+
+/// Buffers that old checkpoints carry and that are computed from the config.
+bool is_derived_buffer(const std::string& name) {
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".self_attn.bias") ||
+         name.ends_with(".masked_bias");
+}
+
+bool equal_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
+/// NaN and infinity have all exponent bits set. Branch-free, so that it runs at memory speed.
+template <class Bits>
+bool bits_finite(const void* data, std::int64_t count, Bits exponent) {
+  const auto* values = static_cast<const Bits*>(data);
+  std::atomic<bool> finite{true};
+  at::parallel_for(0, count, std::int64_t{1} << 16, [&](std::int64_t begin, std::int64_t end) {
+    Bits bad = 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+      bad = static_cast<Bits>(bad | static_cast<Bits>((values[i] & exponent) == exponent));
+    }
+    if (bad != 0) {
+      finite = false;
+    }
+  });
+  return finite;
+}
+
+void check_all_finite(const std::string& name, const at::Tensor& tensor, const fs::path& where,
+                      const char* doing) {
+  GM_CHECK(all_finite(tensor), kCorrupt, doing, " '", where.string(), "': tensor '", name,
+           "' holds NaN or infinity");
+}
+
+}  // namespace
+
+bool all_finite(const at::Tensor& tensor) {
+  if (!tensor.is_floating_point()) {
+    return true;
+  }
+  const at::Tensor flat = tensor.cpu().contiguous();
+  const void* data = flat.data_ptr();
+  switch (flat.scalar_type()) {
+    case at::ScalarType::Double:
+      return bits_finite<std::uint64_t>(data, flat.numel(), 0x7ff0000000000000ULL);
+    case at::ScalarType::Float:
+      return bits_finite<std::uint32_t>(data, flat.numel(), 0x7f800000U);
+    case at::ScalarType::BFloat16:
+      return bits_finite<std::uint16_t>(data, flat.numel(), 0x7f80U);
+    case at::ScalarType::Half:
+      return bits_finite<std::uint16_t>(data, flat.numel(), 0x7c00U);
+    default:
+      fail(ErrorCode::kUnsupported, "all_finite: dtype ", c10::toString(flat.scalar_type()));
+  }
+}
+
+CheckpointReader CheckpointReader::open(const fs::path& dir) {
+  CheckpointReader reader;
+  reader.dir_ = dir;
+  GM_CHECK(fs::exists(dir), kNotFound, "no model directory '", dir.string(), "'",
+           fs::exists(dir.string() + ".tmp")
+               ? ": the stage that writes it is unfinished, run it again"
+               : "");
+  GM_CHECK(fs::is_directory(dir), kNotFound, "'", dir.string(),
+           "' is no directory: name the Hugging Face model directory, not a file in it");
+  reader.config_ = load_model_config(dir);
+  refuse_lone_tokenizer_model(dir);
+  reader.files_ = open_weight_files(dir);
+
+  std::unordered_map<std::string, std::size_t> found;
+  for (std::size_t f = 0; f < reader.files_.size(); ++f) {
+    for (const TensorInfo& info : reader.files_[f].tensors()) {
+      GM_CHECK(found.emplace(info.name, f).second, kCorrupt, "'", dir.string(), "': tensor '",
+               info.name, "' stands in two shards");
+    }
+  }
+  const std::string context = "'" + dir.string() + "': ";
+  for (const auto& [name, shape] : tensor_layout(reader.config_)) {
+    const auto it = found.find(name);
+    GM_CHECK(it != found.end(), kMismatch, context, "tensor '", name, "' ", shape_text(shape),
+             " is missing",
+             name == kHead ? " (is the head tied? then config.json needs "
+                             "\"tie_word_embeddings\": true)"
+                           : ", config.json asks for it");
+    const TensorInfo& info = reader.files_[it->second].info(name);
+    GM_CHECK(info.shape == shape, kMismatch, context, "tensor '", name, "' has shape ",
+             shape_text(info.shape), ", config.json makes it ", shape_text(shape));
+    GM_CHECK(c10::isFloatingType(info.dtype), kUnsupported, context, "tensor '", name, "' is ",
+             dtype_name(info.dtype), ": only floating-point weights are read");
+    reader.index_.emplace(name, reader.tensors_.size());
+    reader.tensors_.push_back(info);
+    reader.file_of_.push_back(it->second);
+    found.erase(it);
+  }
+  for (const auto& [name, f] : found) {
+    if (is_derived_buffer(name)) {
+      continue;
+    }
+    if (name == kHead && reader.config_.tie_word_embeddings) {
+      const SafetensorsFile& file = reader.files_[f];
+      GM_CHECK(equal_bytes(file.bytes(file.info(name)),
+                           reader.file(kEmbedding).bytes(reader.info(kEmbedding))),
+               kMismatch, context,
+               "config.json ties the head to the embedding, but the file holds a different "
+               "lm_head.weight: set \"tie_word_embeddings\": false, or remove the tensor");
+      continue;
+    }
+    std::vector<std::string> expected;
+    for (const TensorInfo& info : reader.tensors_) {
+      expected.push_back(info.name);
+    }
+    const std::string nearest = nearest_name(name, expected);
+    fail(ErrorCode::kMismatch, context, "unexpected tensor '", name, "', no part of a ",
+         reader.config_.architecture,
+         nearest.empty() ? "" : "; the nearest name is '" + nearest + "'");
+  }
+  return reader;
+}
+
+const TensorInfo& CheckpointReader::info(const std::string& name) const {
+  const auto it = index_.find(name);
+  GM_CHECK(it != index_.end(), kNotFound, "'", dir_.string(), "' has no tensor '", name, "'");
+  return tensors_[it->second];
+}
+
+const SafetensorsFile& CheckpointReader::file(const std::string& name) const {
+  const auto it = index_.find(name);
+  GM_CHECK(it != index_.end(), kNotFound, "'", dir_.string(), "' has no tensor '", name, "'");
+  return files_[file_of_[it->second]];
+}
+
+at::ScalarType CheckpointReader::dtype() const {
+  std::map<at::ScalarType, std::int64_t> elements;
+  for (const TensorInfo& info : tensors_) {
+    elements[info.dtype] += info.num_elements();
+  }
+  return std::max_element(elements.begin(), elements.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
+Model load_model(const fs::path& dir, at::ScalarType dtype) {
+  const CheckpointReader reader = CheckpointReader::open(dir);
+  Model model;
+  model.config = reader.config();
+  const std::string warning = unknown_keys_warning(model.config.source_json, dir.string());
+  if (!warning.empty()) {
+    log_warning(warning);
+  }
+  for (const TensorInfo& info : reader.tensors()) {
+    const at::Tensor stored = reader.load(info.name);
+    check_all_finite(info.name, stored, dir, "loading");
+    at::Tensor tensor = stored.to(dtype);
+    if (dtype != info.dtype) {  // a value beyond the new dtype's range becomes infinity
+      check_all_finite(info.name, tensor, dir,
+                       concat("converting to ", dtype_name(dtype), ":").c_str());
+    }
+    model.params.set(info.name, std::move(tensor));
+  }
+  return model;
+}
+
+WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
+                              std::uint64_t shard_bytes) {
+  WeightFiles out;
+  std::uint64_t filled = 0;
+  std::uint64_t total = 0;
+  for (const auto& [name, shape] : tensor_layout(config)) {
+    std::uint64_t bytes = c10::elementSize(dtype);
+    for (const std::int64_t size : shape) {
+      bytes *= static_cast<std::uint64_t>(size);
+    }
+    if (out.entries.empty() || (filled > 0 && filled + bytes > shard_bytes)) {
+      out.entries.emplace_back();
+      filled = 0;
+    }
+    out.entries.back().push_back({name, dtype, shape});
+    filled += bytes;
+    total += bytes;
+  }
+  if (out.entries.size() == 1) {
+    out.names = {kWeights};
+    return out;
+  }
+  Json map = Json::object();
+  for (std::size_t i = 0; i < out.entries.size(); ++i) {
+    char name[64];
+    std::snprintf(name, sizeof(name), "model-%05zu-of-%05zu.safetensors", i + 1,
+                  out.entries.size());
+    out.names.emplace_back(name);
+    for (const SafetensorsWriter::Entry& entry : out.entries[i]) {
+      map[entry.name] = name;
+    }
+  }
+  out.index_json = Json{{"metadata", {{"total_size", total}}}, {"weight_map", map}}.dump(2) + "\n";
+  return out;
+}
+
+void save_model(const fs::path& dir, const Model& model, const SaveOptions& options) {
+  model.config.validate();
+  const auto layout = tensor_layout(model.config);
+  GM_CHECK(model.params.size() == layout.size(), kMismatch, "saving '", dir.string(),
+           "': ", model.params.size(), " tensors, the config makes ", layout.size());
+  for (const auto& [name, shape] : layout) {
+    const at::Tensor& tensor = model.params.at(name);
+    GM_CHECK(tensor.sizes() == at::IntArrayRef(shape), kMismatch, "saving '", dir.string(),
+             "': tensor '", name, "' has shape ", tensor.sizes(), ", the config makes it ",
+             shape_text(shape));
+    // What is written is checked, not what is held: rounding to float16 may overflow.
+    check_all_finite(name, tensor.to(options.dtype), dir, "saving");
+  }
+  const WeightFiles files = plan_weight_files(model.config, options.dtype, options.shard_bytes);
+  for (std::size_t i = 0; i < files.names.size(); ++i) {
+    SafetensorsWriter writer(dir / files.names[i], files.entries[i], {{"format", "pt"}});
+    for (const SafetensorsWriter::Entry& entry : files.entries[i]) {
+      writer.write(entry.name, model.params.at(entry.name).to(options.dtype));
+    }
+    writer.finish();
+  }
+  if (!files.index_json.empty()) {
+    write_file_atomically(dir / kIndex, files.index_json);
+  }
+  write_file_atomically(dir / "config.json",
+                        model_config_json(model.config, dtype_name(options.dtype)));
+  if (!options.companions_from.empty()) {
+    copy_companions(options.companions_from, dir);
+  }
+}
+
+std::vector<std::string> copy_companions(const fs::path& from, const fs::path& to) {
+  std::vector<std::string> copied;
+  for (const char* name : kCompanions) {
+    if (fs::is_regular_file(from / name)) {
+      write_file_atomically(to / name, read_file(from / name));
+      copied.emplace_back(name);
+    }
+  }
+  return copied;
+}
+
+Model init_model(const ModelConfig& config, std::uint64_t seed) {
+  config.validate();
+  Model model;
+  model.config = config;
+  for (const auto& [name, shape] : tensor_layout(config)) {
+    if (shape.size() == 1) {
+      model.params.set(name, at::ones(shape, at::TensorOptions().dtype(at::kFloat)));
+      continue;
+    }
+    at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(at::kFloat));
+    float* out = tensor.data_ptr<float>();
+    const Philox random(seed, stream_id("init/" + name));
+    at::parallel_for(0, tensor.numel(), 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        out[i] = static_cast<float>(config.initializer_range *
+                                    random.normal(static_cast<std::uint64_t>(i)));
+      }
+    });
+    model.params.set(name, std::move(tensor));
+  }
+  return model;
+}
+
+}  // namespace growmerge

@@ -1,0 +1,91 @@
+#include "core/model/flops.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/error.h"
+
+namespace growmerge {
+namespace {
+
+// Elements of all matrices of the layers: what every token is multiplied with, head apart.
+double layer_matrix_elements(const ModelConfig& c) {
+  const double d = static_cast<double>(c.hidden_size);
+  const double q = static_cast<double>(c.num_heads * c.head_dim);
+  const double kv = static_cast<double>(c.num_kv_heads * c.head_dim);
+  const double ffn = static_cast<double>(c.intermediate_size);
+  return static_cast<double>(c.num_layers) * (2.0 * d * q + 2.0 * d * kv + 3.0 * d * ffn);
+}
+
+}  // namespace
+
+const char* flop_convention_name(FlopConvention convention) {
+  switch (convention) {
+    case FlopConvention::kCausal:
+      return "causal";
+    case FlopConvention::kFullAttention:
+      return "full_attention";
+    case FlopConvention::kSixN:
+      return "six_n";
+    case FlopConvention::kSixNNonEmbedding:
+      return "six_n_non_embedding";
+  }
+  GM_ASSERT(false);
+}
+
+double forward_flops_per_token(const ModelConfig& config, double attended_keys) {
+  const double attention = 4.0 * static_cast<double>(config.num_layers) *
+                           static_cast<double>(config.num_heads * config.head_dim) * attended_keys;
+  const double head =
+      2.0 * static_cast<double>(config.hidden_size) * static_cast<double>(config.vocab_size);
+  return 2.0 * layer_matrix_elements(config) + attention + head;
+}
+
+double train_flops_per_token(const ModelConfig& config, std::int64_t row_tokens,
+                             FlopConvention convention) {
+  GM_CHECK(row_tokens > 0, kInvalidArgument, "flops: row_tokens must be positive, got ",
+           row_tokens);
+  const double d = static_cast<double>(config.hidden_size);
+  const double embedding = d * static_cast<double>(config.vocab_size);
+  switch (convention) {
+    case FlopConvention::kCausal:
+      return 3.0 * forward_flops_per_token(config, 0.5 * static_cast<double>(row_tokens + 1));
+    case FlopConvention::kFullAttention:
+      return 3.0 * forward_flops_per_token(config, static_cast<double>(row_tokens));
+    case FlopConvention::kSixN: {
+      const double norms = d * static_cast<double>(2 * config.num_layers + 1);
+      const double heads = config.tie_word_embeddings ? 1.0 : 2.0;
+      return 6.0 * (layer_matrix_elements(config) + norms + heads * embedding);
+    }
+    case FlopConvention::kSixNNonEmbedding:
+      return 6.0 * layer_matrix_elements(config);
+  }
+  GM_ASSERT(false);
+}
+
+double mean_attended_keys(std::span<const std::int32_t> segment_starts) {
+  double pairs = 0.0;
+  double positions = 0.0;
+  for (std::size_t i = 1; i < segment_starts.size(); ++i) {
+    const double length = static_cast<double>(segment_starts[i] - segment_starts[i - 1]);
+    pairs += 0.5 * length * (length + 1.0);
+    positions += length;
+  }
+  return positions > 0.0 ? pairs / positions : 0.0;
+}
+
+MatchedBudget match_budget(const ModelConfig& config, double budget_flops, std::int64_t row_tokens,
+                           std::int64_t tokens_per_step) {
+  GM_CHECK(budget_flops > 0.0 && std::isfinite(budget_flops), kInvalidArgument,
+           "flops: a budget must be positive and finite, got ", budget_flops);
+  GM_CHECK(tokens_per_step > 0, kInvalidArgument, "flops: tokens_per_step must be positive, got ",
+           tokens_per_step);
+  const double per_step = static_cast<double>(tokens_per_step) *
+                          train_flops_per_token(config, row_tokens, FlopConvention::kCausal);
+  MatchedBudget out;
+  out.steps = std::max<std::int64_t>(1, std::llround(budget_flops / per_step));
+  out.mismatch = (static_cast<double>(out.steps) * per_step - budget_flops) / budget_flops;
+  return out;
+}
+
+}  // namespace growmerge

@@ -1,0 +1,153 @@
+#include "core/store/manifest.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/store/hashes.h"
+
+namespace growmerge {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+Json to_json(const Manifest& m) {
+  Json inputs = Json::array();
+  for (const InputRecord& input : m.inputs) {
+    inputs.push_back({{"role", input.role}, {"path", input.path}, {"identity", input.identity}});
+  }
+  Json files = Json::array();
+  for (const FileRecord& file : m.files) {
+    files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"hash", file.hash}});
+  }
+  return {{"format_version", Manifest::kVersion},
+          {"stage", m.stage},
+          {"identity", m.identity},
+          {"growmerge_version", m.growmerge_version},
+          {"git_hash", m.git_hash},
+          {"seed", m.seed},
+          {"world_size", m.world_size},
+          {"flops", m.flops},
+          {"flops_total", m.flops_total},
+          {"flops_sunk", m.flops_sunk},
+          {"tokens", m.tokens},
+          {"tokens_total", m.tokens_total},
+          {"notes", m.notes},
+          {"inputs", inputs},
+          {"config", m.config},
+          {"files", files}};
+}
+
+Manifest from_json(const Json& json) {
+  Manifest m;
+  m.stage = json.at("stage").get<std::string>();
+  m.identity = json.at("identity").get<std::string>();
+  m.growmerge_version = json.at("growmerge_version").get<std::string>();
+  m.git_hash = json.at("git_hash").get<std::string>();
+  m.seed = json.at("seed").get<std::uint64_t>();
+  m.world_size = json.at("world_size").get<int>();
+  m.flops = json.at("flops").get<double>();
+  m.flops_total = json.at("flops_total").get<double>();
+  m.flops_sunk = json.at("flops_sunk").get<double>();
+  m.tokens = json.at("tokens").get<std::int64_t>();
+  m.tokens_total = json.at("tokens_total").get<std::int64_t>();
+  m.notes = json.at("notes").get<std::map<std::string, std::string>>();
+  m.config = json.at("config").get<std::string>();
+  for (const Json& input : json.at("inputs")) {
+    m.inputs.push_back({input.at("role").get<std::string>(), input.at("path").get<std::string>(),
+                        input.at("identity").get<std::string>()});
+  }
+  for (const Json& file : json.at("files")) {
+    m.files.push_back({file.at("path").get<std::string>(), file.at("bytes").get<std::uint64_t>(),
+                       file.at("hash").get<std::string>()});
+  }
+  return m;
+}
+
+}  // namespace
+
+std::optional<Manifest> read_manifest(const fs::path& dir) {
+  const fs::path path = dir / kManifestName;
+  if (!fs::exists(path)) {
+    return std::nullopt;
+  }
+  try {
+    const Json json = Json::parse(read_file(path));
+    const int version = json.at("format_version").get<int>();
+    GM_CHECK(version == Manifest::kVersion, kUnsupported, "'", path.string(),
+             "' has format version ", version, ", this growmerge reads version ",
+             Manifest::kVersion, ": use the growmerge that wrote it (",
+             json.value("growmerge_version", "unknown"), ")");
+    return from_json(json);
+  } catch (const Json::exception& e) {
+    fail(ErrorCode::kCorrupt, "'", path.string(), "' is no manifest: ", e.what());
+  }
+}
+
+void write_manifest(const fs::path& dir, const Manifest& manifest) {
+  write_file_atomically(
+      dir / kManifestName,
+      to_json(manifest).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::string stage_identity(const Manifest& manifest) {
+  FieldHash hash;
+  hash.add("growmerge stage 1");
+  hash.add(manifest.stage);
+  hash.add(manifest.config);
+  hash.add(std::to_string(manifest.seed));
+  for (const InputRecord& input : manifest.inputs) {
+    hash.add(input.role);
+    hash.add(input.identity);
+  }
+  return hash.digest();
+}
+
+void check_has_identity(const fs::path& path) {
+  const fs::path clean = without_trailing_slash(path);
+  GM_CHECK(!(clean.extension() == ".tmp" && fs::is_directory(clean)), kMismatch, "'",
+           clean.string(), "' is an unfinished stage: run the stage that writes it again");
+  if (!fs::exists(clean)) {
+    const bool unfinished = fs::exists(clean.string() + ".tmp");
+    fail(ErrorCode::kNotFound, "no '", clean.string(), "'",
+         unfinished ? ": the stage that writes it is unfinished, run it again" : "");
+  }
+}
+
+std::string path_identity(const fs::path& path) {
+  check_has_identity(path);
+  const fs::path clean = without_trailing_slash(path);
+  if (!fs::is_directory(clean)) {
+    return cached_file_hash(clean);
+  }
+  if (const auto manifest = read_manifest(clean)) {
+    return manifest->identity;
+  }
+  FieldHash hash;
+  hash.add("growmerge directory 1");
+  for (const std::string& file : visible_files(clean)) {
+    hash.add(file);
+    hash.add(cached_file_hash(clean / file));
+  }
+  return hash.digest();
+}
+
+void verify_directory(const fs::path& dir) {
+  const auto manifest = read_manifest(dir);
+  GM_CHECK(manifest.has_value(), kNotFound, "'", dir.string(),
+           "' has no manifest.json: it is no finished stage");
+  for (const FileRecord& record : manifest->files) {
+    const fs::path path = dir / record.path;
+    GM_CHECK(fs::is_regular_file(path), kCorrupt, "'", path.string(),
+             "' is missing, but the manifest lists it");
+    const std::uint64_t bytes = fs::file_size(path);
+    GM_CHECK(bytes == record.bytes, kCorrupt, "'", path.string(), "' has ", bytes,
+             " bytes, the manifest says ", record.bytes);
+    const std::string hash = hash_file(path);
+    GM_CHECK(hash == record.hash, kCorrupt, "'", path.string(), "' has hash ", hash,
+             ", the manifest says ", record.hash, ": the file has changed");
+  }
+}
+
+}  // namespace growmerge

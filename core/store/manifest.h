@@ -1,0 +1,68 @@
+// What makes a directory a finished stage: manifest.json, written last, and one rename.
+//
+// A stage writes into NAME.tmp, then finish() writes manifest.json there, syncs, and renames
+// NAME.tmp to NAME. A directory without manifest.json is an outside one (a Hugging Face model, a
+// folder of text): its identity is its files' hashes. Hashes are XXH3-128 in hexadecimal.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace growmerge {
+
+inline constexpr const char* kManifestName = "manifest.json";
+
+struct FileRecord {
+  std::string path;  // relative to the directory
+  std::uint64_t bytes = 0;
+  std::string hash;
+};
+
+struct InputRecord {
+  std::string role;  // "model", "data", "base", ...
+  std::string path;  // as given
+  std::string identity;
+};
+
+struct Manifest {
+  static constexpr int kVersion = 1;
+  std::string stage;  // "tokenize", "train", "upscale", "merge", "stats", "eval", "tokenizer"
+  std::string growmerge_version;  // filled by finish()
+  std::string git_hash;           // filled by finish()
+  std::string config;             // resolved config as YAML text
+  std::vector<InputRecord> inputs;
+  std::uint64_t seed = 0;
+  int world_size = 1;        // for the record; not part of the identity
+  double flops = 0.0;        // spent by this stage
+  double flops_total = 0.0;  // since the base was born, this stage included
+  double flops_sunk =
+      0.0;  // part of flops_total that was spent before the last growth (or before the first stage)
+  std::int64_t tokens = 0;
+  std::int64_t tokens_total = 0;
+  std::map<std::string, std::string>
+      notes;             // stage-specific facts, e.g. "grown_from", "continued_from"
+  std::string identity;  // filled by finish(): hash of (stage, config, seed, inputs' identities)
+  std::vector<FileRecord> files;  // filled by finish()
+};
+
+[[nodiscard]] std::optional<Manifest> read_manifest(const std::filesystem::path& dir);
+/// Writes it atomically into dir, as it is. Errors: kIo.
+void write_manifest(const std::filesystem::path& dir, const Manifest& manifest);
+/// Identity that a stage will have, before it runs; `run` compares it with what is there.
+[[nodiscard]] std::string stage_identity(const Manifest& manifest);
+/// A finished stage's identity from its manifest, else the hash over an outside file's or
+/// directory's contents (hashes are cached by path, size and modification time in the user's cache
+/// folder, see set_hash_cache). Errors: kNotFound; kMismatch when `path` is an unfinished NAME.tmp.
+[[nodiscard]] std::string path_identity(const std::filesystem::path& path);
+/// The errors of path_identity(), without reading what must be hashed.
+void check_has_identity(const std::filesystem::path& path);
+
+/// Checks every file of a finished directory against its manifest. Errors: kCorrupt naming the
+/// first bad file.
+void verify_directory(const std::filesystem::path& dir);
+
+}  // namespace growmerge

@@ -1,0 +1,166 @@
+#include "core/store/stage_output.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/version.h"
+#include "core/store/hashes.h"
+
+namespace growmerge {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kLockName = ".lock";
+
+std::string this_process() {
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  return concat("process ", ::getpid(), " on ", host);
+}
+
+/// Whether `path` still names the file that is open as `fd`.
+bool is_same_file(const fs::path& path, int fd) {
+  struct stat named {};
+  struct stat opened {};
+  return ::stat(path.c_str(), &named) == 0 && ::fstat(fd, &opened) == 0 &&
+         named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+}
+
+/// Makes the directory `tmp` and locks tmp/.lock; -1 where the file system has no locks. A file and
+/// not the directory itself, because NFS locks only what is open for writing.
+int lock_partial(const fs::path& tmp) {
+  const fs::path path = tmp / kLockName;
+  // Again where the owner has renamed or removed the directory between two of our calls.
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    std::error_code error;
+    fs::create_directories(tmp, error);
+    GM_CHECK(fs::is_directory(tmp), kIo, "cannot create '", tmp.string(), "': ", error.message());
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) {
+      if (errno == ENOENT) {
+        continue;
+      }
+      io_error(path, "creating", errno);
+    }
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      const bool is_taken = errno == EWOULDBLOCK;
+      char owner[320] = "";
+      const ssize_t count = is_taken ? ::pread(fd, owner, sizeof owner - 1, 0) : 0;
+      ::close(fd);
+      GM_CHECK(!is_taken, kInvalidArgument, "'", tmp.string(),
+               "' is being written by another process",
+               count > 0 ? concat(" (", owner, ")") : std::string(),
+               ": wait for it, or choose another --out");
+      return -1;
+    }
+    if (!is_same_file(path, fd)) {
+      ::close(fd);
+      continue;
+    }
+    const std::string owner = this_process();  // for the message of another one
+    (void)!::ftruncate(fd, 0);
+    (void)!::pwrite(fd, owner.data(), owner.size(), 0);
+    return fd;
+  }
+  fail(ErrorCode::kIo, "cannot lock '", path.string(), "': it is removed again and again");
+}
+
+}  // namespace
+
+StageOutput::StageOutput(fs::path name, bool keep_partial)
+    : name_(without_trailing_slash(std::move(name))), tmp_(name_.string() + ".tmp") {
+  GM_CHECK(!name_.empty(), kInvalidArgument, "the output directory has no name: give --out DIR");
+  GM_CHECK(!fs::exists(name_), kInvalidArgument, "output '", name_.string(),
+           "' exists already: choose another --out, or remove it");
+  lock_ = lock_partial(tmp_);
+  if (fs::exists(name_)) {  // finished by another process since the check above
+    fs::remove_all(tmp_);
+    ::close(lock_);
+    fail(ErrorCode::kInvalidArgument, "output '", name_.string(),
+         "' was finished by another process just now");
+  }
+  if (!keep_partial) {
+    for (const auto& entry : fs::directory_iterator(tmp_)) {
+      if (entry.path().filename() != kLockName) {
+        fs::remove_all(entry.path());
+      }
+    }
+  }
+}
+
+StageOutput::~StageOutput() {
+  if (lock_ >= 0) {
+    ::close(lock_);
+  }
+}
+
+void StageOutput::record_file(FileRecord record) {
+  std::erase_if(recorded_, [&record](const FileRecord& r) { return r.path == record.path; });
+  recorded_.push_back(std::move(record));
+}
+
+void StageOutput::finish(Manifest manifest) {
+  GM_CHECK(lock_ < 0 || is_same_file(tmp_ / kLockName, lock_), kInvalidArgument, "'", tmp_.string(),
+           "' was removed or replaced while it was being written: run this stage again");
+  manifest.growmerge_version = growmerge_version();
+  manifest.git_hash = git_hash();
+  manifest.identity = stage_identity(manifest);
+  manifest.files.clear();
+  for (const std::string& file : visible_files(tmp_)) {
+    if (file == kManifestName) {
+      continue;  // an interrupted finish() left it
+    }
+    const fs::path path = tmp_ / file;
+    const auto known = std::find_if(recorded_.begin(), recorded_.end(),
+                                    [&file](const FileRecord& r) { return r.path == file; });
+    if (known != recorded_.end()) {
+      const std::uint64_t bytes = fs::file_size(path);
+      GM_CHECK(known->bytes == bytes, kInternal, "'", path.string(), "' has ", bytes,
+               " bytes, recorded were ", known->bytes);
+      manifest.files.push_back(*known);
+    } else {
+      manifest.files.push_back({file, fs::file_size(path), hash_file(path)});
+    }
+    sync_path(path);
+  }
+  for (const FileRecord& record : recorded_) {
+    GM_CHECK(fs::exists(tmp_ / record.path), kInternal, "'", (tmp_ / record.path).string(),
+             "' was recorded but is not there");
+  }
+  write_manifest(tmp_, manifest);
+  for (const auto& entry : fs::recursive_directory_iterator(tmp_)) {
+    if (entry.is_directory()) {
+      sync_path(entry.path());
+    }
+  }
+  sync_path(tmp_);
+  if (::rename(tmp_.c_str(), name_.c_str()) != 0) {
+    io_error(name_, "renaming to", errno);
+  }
+  ::unlink((name_ / kLockName).c_str());  // only now: NAME.tmp is ours until it has gone
+  sync_path(fs::absolute(name_).parent_path());
+}
+
+void discard_unfinished(const fs::path& name) {
+  const fs::path tmp = without_trailing_slash(name).string() + ".tmp";
+  if (!fs::exists(tmp)) {
+    return;
+  }
+  const int lock = lock_partial(tmp);
+  fs::remove_all(tmp);
+  if (lock >= 0) {
+    ::close(lock);
+  }
+}
+
+}  // namespace growmerge

@@ -1,0 +1,39 @@
+// The directory that a stage writes: NAME.tmp while it works, NAME once it is finished.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "core/store/manifest.h"
+
+namespace growmerge {
+
+/// The output directory of a stage.
+class StageOutput {
+ public:
+  /// Makes NAME.tmp (keeps what is there when keep_partial) and holds a lock on NAME.tmp/.lock
+  /// while this lives, where the file system has locks. Errors: kInvalidArgument when NAME exists
+  /// already, or when another process is writing it (named with its host).
+  explicit StageOutput(std::filesystem::path name, bool keep_partial = false);
+  ~StageOutput();
+  StageOutput(const StageOutput&) = delete;
+  StageOutput& operator=(const StageOutput&) = delete;
+  /// Where to write: NAME.tmp.
+  [[nodiscard]] const std::filesystem::path& dir() const { return tmp_; }
+  /// Hashes the files that are not recorded yet, writes manifest.json, syncs everything, renames.
+  /// Only one rank calls it. Errors: kInvalidArgument when NAME.tmp was replaced meanwhile.
+  void finish(Manifest manifest);
+  /// A file whose hash was computed while writing.
+  void record_file(FileRecord record);
+
+ private:
+  std::filesystem::path name_;
+  std::filesystem::path tmp_;
+  std::vector<FileRecord> recorded_;
+  int lock_ = -1;
+};
+
+/// Removes NAME.tmp, if it is there. Errors: kInvalidArgument when another process is writing it.
+void discard_unfinished(const std::filesystem::path& name);
+
+}  // namespace growmerge

@@ -1,0 +1,252 @@
+#include "core/tokenizer/tokenizer.h"
+
+#include <mutex>
+#include <set>
+#include <unordered_map>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/store/hashes.h"
+#include "core/tokenizer/added_tokens.h"
+#include "core/tokenizer/bpe.h"
+#include "core/tokenizer/decoder.h"
+#include "core/tokenizer/normalizer.h"
+#include "core/tokenizer/pre_tokenizer.h"
+#include "core/tokenizer/spec.h"
+#include "core/tokenizer/unicode.h"
+
+namespace growmerge {
+namespace {
+
+using tok::AddedTokenMatcher;
+using tok::AddedTokenSpec;
+using tok::EncodeState;
+
+/// The states of threads that do not encode at the moment.
+class StatePool {
+ public:
+  std::unique_ptr<EncodeState> take() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!free_.empty()) {
+        std::unique_ptr<EncodeState> state = std::move(free_.back());
+        free_.pop_back();
+        return state;
+      }
+    }
+    return std::make_unique<EncodeState>();
+  }
+  void put(std::unique_ptr<EncodeState> state) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(state));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<EncodeState>> free_;
+};
+
+/// A matcher for the added tokens that are looked for in the raw or in the normalized text.
+AddedTokenMatcher make_matcher(const std::vector<AddedTokenSpec>& all, bool normalized,
+                               const tok::Normalizer& normalizer) {
+  std::vector<AddedTokenSpec> tokens;
+  std::vector<std::string> texts;
+  for (const AddedTokenSpec& token : all) {
+    if (token.normalized == normalized) {
+      std::string buffer;
+      texts.emplace_back(normalized ? normalizer.normalize(token.content, buffer)
+                                    : std::string_view(token.content));
+      tokens.push_back(token);
+    }
+  }
+  return {std::move(tokens), texts};
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  Impl(tok::TokenizerSpec spec, std::string text_hash)
+      : hash(std::move(text_hash)),
+        normalizer(spec.normalizers),
+        pre_tokenizer(spec.pre_tokenizers),
+        bpe(spec.model, pre_tokenizer.byte_level(), spec.pre_tokenizers.empty()),
+        decoder(spec.decoders),
+        templates(std::move(spec.templates)),
+        raw_tokens(make_matcher(spec.added_tokens, false, normalizer)),
+        normalized_tokens(make_matcher(spec.added_tokens, true, normalizer)) {
+    const auto put = [this](const std::string& token, std::int32_t id) {
+      const auto i = static_cast<std::size_t>(id);
+      if (i >= tokens.size()) {
+        tokens.resize(i + 1);
+        special.resize(i + 1);
+        known.resize(i + 1);
+      }
+      tokens[i] = token;
+      known[i] = true;
+    };
+    for (const auto& [token, id] : spec.model.vocab) {
+      put(token, id);
+    }
+    for (const AddedTokenSpec& token : spec.added_tokens) {
+      put(token.content, token.id);
+      added.emplace(token.content, token.id);
+    }
+    set_decoded_forms(spec.added_tokens);
+  }
+
+  void set_decoded_forms(const std::vector<AddedTokenSpec>& added_tokens);
+  void encode_text(std::string_view text, EncodeState& state, std::vector<std::int32_t>& out) const;
+
+  std::string hash;
+  tok::Normalizer normalizer;
+  tok::PreTokenizer pre_tokenizer;
+  tok::Bpe bpe;
+  tok::Decoder decoder;
+  std::vector<tok::TemplateSpec> templates;
+  AddedTokenMatcher raw_tokens;
+  AddedTokenMatcher normalized_tokens;
+  tok::TokenMap added;
+  std::vector<std::string> tokens;
+  std::unordered_map<std::int32_t, std::string> decoded_forms;  // where not the token itself
+  std::vector<bool> special;                                    // skipped by decode(.., true)
+  std::vector<bool> known;
+  mutable StatePool states;
+};
+
+/// As in the package, a token that is looked for in normalized text enters the decoder normalized,
+/// and is special only if that form is the text of a special token.
+void Tokenizer::Impl::set_decoded_forms(const std::vector<AddedTokenSpec>& added_tokens) {
+  std::set<std::string_view> special_texts;
+  for (const AddedTokenSpec& token : added_tokens) {
+    if (token.special) {
+      special_texts.insert(token.content);
+    }
+  }
+  for (const AddedTokenSpec& token : added_tokens) {
+    std::string buffer;
+    std::string_view form = token.content;
+    if (token.normalized) {
+      form = normalizer.normalize(form, buffer);
+    }
+    if (form != token.content) {
+      decoded_forms.emplace(token.id, form);
+    }
+    special[static_cast<std::size_t>(token.id)] = special_texts.contains(form);
+  }
+}
+
+void Tokenizer::Impl::encode_text(std::string_view text, EncodeState& state,
+                                  std::vector<std::int32_t>& out) const {
+  const auto encode_plain = [&](std::string_view plain, bool at_start) {
+    pre_tokenizer.for_each_word(plain, at_start,
+                                [&](std::string_view word) { bpe.encode(word, state, out); });
+  };
+  raw_tokens.split(text, [&](const AddedTokenMatcher::Piece& raw) {
+    if (raw.id >= 0) {
+      out.push_back(raw.id);
+      return;
+    }
+    const bool starts = raw.text.data() == text.data();
+    const std::string_view normalized = normalizer.normalize(raw.text, state.buffer);
+    normalized_tokens.split(normalized, [&](const AddedTokenMatcher::Piece& piece) {
+      if (piece.id >= 0) {
+        out.push_back(piece.id);
+      } else {
+        encode_plain(piece.text, starts && piece.text.data() == normalized.data());
+      }
+    });
+  });
+}
+
+Tokenizer::Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  std::filesystem::path file = path;
+  if (std::filesystem::is_directory(path)) {
+    file = path / "tokenizer.json";
+    if (!std::filesystem::exists(file)) {
+      GM_CHECK(!std::filesystem::exists(path / "tokenizer.model"), kUnsupported, path.string(),
+               " holds only tokenizer.model (SentencePiece), which is not read: convert it once "
+               "with Transformers, AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), which "
+               "writes tokenizer.json");
+      fail(ErrorCode::kNotFound, "loading ", path.string(), ": there is no tokenizer.json");
+    }
+  }
+  GM_CHECK(file.extension() != ".model" && file.extension() != ".tiktoken", kUnsupported,
+           file.string(),
+           " is no tokenizer.json: convert it once with Transformers, "
+           "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), which writes tokenizer.json");
+  return parse(read_file(file), file.string());
+}
+
+Tokenizer Tokenizer::parse(const std::string& json_text, const std::string& name) {
+  return with_context("loading " + name, [&] {
+    Tokenizer out;
+    out.impl_ = std::make_unique<Impl>(tok::parse_spec(json_text),
+                                       hash_bytes(json_text.data(), json_text.size()));
+    return out;
+  });
+}
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
+  if (const auto bad = tok::find_invalid_utf8(text)) {
+    fail(ErrorCode::kCorrupt, "text to encode is not valid UTF-8 at byte ", *bad, " of ",
+         text.size());
+  }
+  std::vector<std::int32_t> out;
+  out.reserve(text.size() / 3 + 16);
+  if (add_special) {
+    for (auto step = impl_->templates.rbegin(); step != impl_->templates.rend(); ++step) {
+      out.insert(out.end(), step->before.begin(), step->before.end());
+    }
+  }
+  std::unique_ptr<EncodeState> state = impl_->states.take();
+  impl_->encode_text(text, *state, out);
+  impl_->states.put(std::move(state));
+  if (add_special) {
+    for (const tok::TemplateSpec& step : impl_->templates) {
+      out.insert(out.end(), step.after.begin(), step.after.end());
+    }
+  }
+  return out;
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const std::int32_t id : ids) {
+    const auto i = static_cast<std::size_t>(id);
+    if (id < 0 || i >= impl_->tokens.size() || !impl_->known[i] ||
+        (skip_special && impl_->special[i])) {
+      continue;
+    }
+    const auto form = impl_->decoded_forms.find(id);
+    tokens.push_back(form == impl_->decoded_forms.end() ? impl_->tokens[i] : form->second);
+  }
+  return impl_->decoder.decode(std::move(tokens));
+}
+
+std::optional<std::int32_t> Tokenizer::token_to_id(std::string_view token) const {
+  const auto it = impl_->added.find(token);
+  return it != impl_->added.end() ? std::optional<std::int32_t>(it->second)
+                                  : impl_->bpe.token_to_id(token);
+}
+
+std::string Tokenizer::id_to_token(std::int32_t id) const {
+  const auto i = static_cast<std::size_t>(id);
+  GM_CHECK(id >= 0 && i < impl_->tokens.size() && impl_->known[i], kNotFound,
+           "the tokenizer has no token ", id, ": it has ids below ", impl_->tokens.size());
+  return impl_->tokens[i];
+}
+
+std::int64_t Tokenizer::vocab_size() const {
+  return static_cast<std::int64_t>(impl_->tokens.size());
+}
+
+const std::string& Tokenizer::hash() const { return impl_->hash; }
+
+}  // namespace growmerge

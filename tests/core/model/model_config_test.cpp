@@ -1,0 +1,211 @@
+#include "core/model/model_config.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/model/model_config_keys.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/paths.h"
+
+namespace growmerge {
+namespace {
+
+using Json = nlohmann::json;
+
+Json good_config() {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"vocab_size", 100},
+          {"hidden_size", 16},
+          {"intermediate_size", 24},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"tie_word_embeddings", true},
+          {"rope_theta", 50000},
+          {"bos_token_id", 1},
+          {"eos_token_id", {2, 3}},
+          {"my_own_key", {1, 2}}};
+}
+
+ModelConfig parse(const Json& json) { return parse_model_config(json.dump(), "c/config.json"); }
+
+template <class T>
+Json with(const char* key, const T& value) {
+  Json json = good_config();
+  json[key] = value;
+  return json;
+}
+
+TEST(ModelConfig, ReadsNumbersAndFillsTransformersDefaults) {
+  const ModelConfig c = parse(good_config());
+  EXPECT_EQ(c.vocab_size, 100);
+  EXPECT_EQ(c.head_dim, 4);
+  EXPECT_EQ(c.num_kv_heads, 2);
+  EXPECT_EQ(c.activation, Activation::kSilu);
+  EXPECT_DOUBLE_EQ(c.rms_norm_eps, 1e-6);
+  EXPECT_DOUBLE_EQ(c.rope_theta, 50000.0);
+  EXPECT_EQ(c.eos_token_ids, (std::vector<std::int64_t>{2, 3}));
+  Json json = good_config();
+  json.erase("tie_word_embeddings");
+  json.erase("num_key_value_heads");
+  EXPECT_FALSE(parse(json).tie_word_embeddings);
+  EXPECT_EQ(parse(json).num_kv_heads, 4);
+}
+
+TEST(ModelConfig, ReadsBothFormsOfRope) {
+  const Json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 32.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 8192}};
+  const ModelConfig old_form = parse(with("rope_scaling", llama3));
+  ASSERT_TRUE(old_form.rope_scaling.has_value());
+  EXPECT_DOUBLE_EQ(old_form.rope_scaling->factor, 32.0);
+  EXPECT_DOUBLE_EQ(old_form.rope_theta, 50000.0);
+  Json json = good_config();
+  json.erase("rope_theta");
+  json["rope_parameters"] = llama3;
+  json["rope_parameters"]["rope_theta"] = 7e5;
+  const ModelConfig new_form = parse(json);
+  EXPECT_DOUBLE_EQ(new_form.rope_theta, 7e5);
+  EXPECT_EQ(new_form.rope_scaling->original_max_position_embeddings, 8192);
+  EXPECT_FALSE(parse(with("rope_scaling", Json{{"type", "default"}})).rope_scaling.has_value());
+}
+
+TEST(ModelConfig, WritesWhatItReadsAndCarriesUnknownKeys) {
+  Json json = good_config();
+  json["hidden_act"] = "gelu_pytorch_tanh";
+  json["rope_scaling"] = {{"rope_type", "llama3"},
+                          {"factor", 8.0},
+                          {"low_freq_factor", 1.0},
+                          {"high_freq_factor", 4.0},
+                          {"original_max_position_embeddings", 64}};
+  ModelConfig c = parse(json);
+  c.hidden_size = 32;
+  c.head_dim = 8;
+  const std::string text = model_config_json(c, "bfloat16");
+  const Json written = Json::parse(text);
+  EXPECT_EQ(written["my_own_key"], Json({1, 2}));
+  EXPECT_EQ(written["hidden_size"], 32);
+  EXPECT_EQ(written["torch_dtype"], "bfloat16");
+  EXPECT_EQ(written["dtype"], "bfloat16");
+  const ModelConfig again = parse_model_config(text, "again");
+  EXPECT_EQ(again.activation, Activation::kGeluTanh);
+  EXPECT_EQ(again.hidden_size, 32);
+  EXPECT_DOUBLE_EQ(again.rope_theta, 50000.0);
+  EXPECT_DOUBLE_EQ(again.rope_scaling->factor, 8.0);
+  EXPECT_EQ(again.eos_token_ids, c.eos_token_ids);
+  EXPECT_EQ(again.bos_token_id, c.bos_token_id);
+}
+
+TEST(ModelConfig, HyperLlamaKeepsItsFactor) {
+  Json json = with("architectures", Json{"HyperLlamaForCausalLM"});
+  json["lm_head_normalization_factor"] = 2.0;
+  const ModelConfig c = parse(json);
+  EXPECT_DOUBLE_EQ(c.lm_head_normalization_factor, 2.0);
+  EXPECT_DOUBLE_EQ(
+      parse_model_config(model_config_json(c, "float32"), "x").lm_head_normalization_factor, 2.0);
+  EXPECT_ERROR(parse(with("lm_head_normalization_factor", 2.0)), kInvalidArgument,
+               "needs architecture HyperLlamaForCausalLM");
+}
+
+TEST(ModelConfig, RefusesOtherModelsByName) {
+  for (const char* name :
+       {"MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "GPT2LMHeadModel"}) {
+    EXPECT_ERROR(parse(with("architectures", Json{name})), kUnsupported, "c/config.json", name,
+                 "use a Llama model");
+  }
+  Json json = good_config();
+  json.erase("architectures");
+  json["model_type"] = "mistral";
+  EXPECT_ERROR(parse(json), kUnsupported, "mistral");
+  json.erase("model_type");
+  EXPECT_ERROR(parse(json), kCorrupt, "neither 'architectures' nor 'model_type'");
+}
+
+TEST(ModelConfig, RefusesWhatChangesTheFunction) {
+  EXPECT_ERROR(parse(with("attention_bias", true)), kUnsupported, "attention_bias");
+  EXPECT_ERROR(parse(with("mlp_bias", true)), kUnsupported, "mlp_bias");
+  EXPECT_ERROR(parse(with("rope_interleaved", true)), kUnsupported, "rope_interleaved");
+  EXPECT_ERROR(parse(with("sliding_window", 4096)), kUnsupported, "sliding_window", "null");
+  EXPECT_ERROR(parse(with("layer_types", Json{"sliding_attention"})), kUnsupported, "layer_types");
+  EXPECT_ERROR(parse(with("quantization_config", Json::object())), kUnsupported, "quantised");
+  EXPECT_ERROR(parse(with("hidden_act", "relu")), kUnsupported, "relu", "silu");
+  EXPECT_ERROR(parse(with("num_local_experts", 8)), kUnsupported, "num_local_experts");
+  EXPECT_ERROR(parse(with("partial_rotary_factor", 0.5)), kUnsupported, "partial_rotary_factor");
+  EXPECT_ERROR(parse(with("rope_scaling", Json{{"type", "yarn"}, {"factor", 4.0}})), kUnsupported,
+               "yarn", "llama3");
+  EXPECT_ERROR(parse(with("rope_scaling", Json{{"type", "llama3"}, {"factor", 4.0}})), kCorrupt,
+               "low_freq_factor");
+}
+
+TEST(ModelConfig, RefusesWrongTypesAndNumbers) {
+  EXPECT_ERROR(parse_model_config("{", "c/config.json"), kCorrupt, "c/config.json",
+               "not valid JSON");
+  EXPECT_ERROR(parse_model_config("[]", "c"), kCorrupt, "is no JSON object");
+  EXPECT_ERROR(parse(with("vocab_size", "100")), kCorrupt, "'vocab_size'", "a whole number",
+               "\"100\"");
+  EXPECT_ERROR(parse(with("rms_norm_eps", "x")), kCorrupt, "'rms_norm_eps'", "a number");
+  EXPECT_ERROR(parse(with("tie_word_embeddings", 1)), kCorrupt, "true or false");
+  EXPECT_ERROR(parse(with("hidden_act", 1)), kCorrupt, "a string");
+  Json json = good_config();
+  json.erase("hidden_size");
+  EXPECT_ERROR(parse(json), kCorrupt, "key 'hidden_size' is missing");
+  EXPECT_ERROR(parse(with("num_hidden_layers", 0)), kInvalidArgument, "num_hidden_layers is 0");
+  EXPECT_ERROR(parse(with("num_attention_heads", 0)), kInvalidArgument, "num_attention_heads");
+  EXPECT_ERROR(parse(with("num_attention_heads", 3)), kInvalidArgument, "hidden_size 16");
+  EXPECT_ERROR(parse(with("num_key_value_heads", 3)), kInvalidArgument, "num_key_value_heads 3");
+  EXPECT_ERROR(parse(with("head_dim", 3)), kInvalidArgument, "head_dim 3 is odd");
+  EXPECT_ERROR(parse(with("vocab_size", std::int64_t{1} << 40)), kInvalidArgument,
+               "larger than any model");
+  EXPECT_ERROR(parse(with("num_hidden_layers", 2'000'000'000)), kInvalidArgument,
+               "num_hidden_layers is 2000000000");
+  EXPECT_ERROR(parse(with("bos_token_id", 100)), kInvalidArgument, "outside the vocabulary");
+  EXPECT_ERROR(parse(with("eos_token_id", -1)), kInvalidArgument, "outside the vocabulary");
+  EXPECT_ERROR(load_model_config("/nonexistent"), kNotFound, "/nonexistent");
+}
+
+TEST(ModelConfig, LayoutAndParameterCount) {
+  ModelConfig c = parse(good_config());
+  const auto layout = tensor_layout(c);
+  EXPECT_EQ(layout.size(), 2 + 2 * 9);
+  EXPECT_EQ(layout[3].first, "model.layers.0.self_attn.k_proj.weight");
+  EXPECT_EQ(layout[3].second, (std::vector<std::int64_t>{8, 16}));
+  const std::int64_t layer = 2 * 16 + 2 * 16 * 16 + 2 * 8 * 16 + 3 * 16 * 24;
+  EXPECT_EQ(num_parameters(c), 100 * 16 + 16 + 2 * layer);
+  c.tie_word_embeddings = false;
+  EXPECT_EQ(tensor_layout(c).back().first, "lm_head.weight");
+}
+
+TEST(ModelConfig, SmolLM2HasItsPublishedParameterCount) {
+  GM_REQUIRE_SHARED_DATA(data);
+  const ModelConfig c = load_model_config(data / "tokenizers/smollm2/config.SmolLM2-135M.json");
+  EXPECT_EQ(num_parameters(c), 134515008);
+}
+
+TEST(ModelConfig, UnknownKeysAreNamed) {
+  Json json = good_config();
+  json.erase("my_own_key");
+  json["torch_dtype"] = "bfloat16";
+  json["use_cache"] = true;
+  json["pretraining_tp"] = 1;
+  json["scale_emb"] = nullptr;
+  EXPECT_TRUE(unknown_config_keys(json.dump()).empty());
+  EXPECT_TRUE(
+      unknown_config_keys(model_config_json(parse_model_config(json.dump(), "c"), "float32"))
+          .empty())
+      << "what is written here is known here";
+  EXPECT_EQ(unknown_keys_warning(json.dump(), "runs/a"), "");
+  json["scale_emb"] = 12;
+  json["scale_depth"] = 1.4;
+  EXPECT_EQ(unknown_config_keys(json.dump()),
+            (std::vector<std::string>{"scale_depth", "scale_emb"}));
+  const std::string warning = unknown_keys_warning(json.dump(), "runs/a");
+  EXPECT_NE(warning.find("runs/a"), std::string::npos);
+  EXPECT_NE(warning.find("'scale_depth', 'scale_emb'"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace growmerge
