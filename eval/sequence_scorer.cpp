@@ -10,6 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/base/progress.h"
+#include "core/model/tensor_table.h"
 #include "core/transformer/transformer.h"
 
 namespace growmerge::eval {
@@ -91,7 +92,7 @@ void score_batch(const Model& model, const std::vector<ScoreRequest>& requests,
                  const std::function<std::string(std::int64_t)>& name_of, Workspace& workspace,
                  double* sums) {
   Packed packed = pack(requests, batch);
-  const at::Device device = model.params.at("model.embed_tokens.weight").device();
+  const at::Device device = model.params.at(tensor_name(Role::kEmbedding)).device();
   const at::Tensor hidden_ND =
       hidden_states(model.config, model.params, as_tensor(packed.inputs).to(device),
                     packed.segment_starts, &workspace, &packed.prefixes)

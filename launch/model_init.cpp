@@ -21,18 +21,10 @@ ModelConfig make_model_config(const InitConfig& init) {
   GM_CHECK(init.num_heads > 0, kInvalidArgument, "init.num_heads must be at least 1");
   out.head_dim = init.head_dim > 0 ? init.head_dim : init.hidden_size / init.num_heads;
   out.max_position_embeddings = init.max_position_embeddings;
-  if (init.activation == "silu") {
-    out.activation = Activation::kSilu;
-  } else if (init.activation == "gelu") {
-    out.activation = Activation::kGelu;
-  } else if (init.activation == "gelu_tanh") {
-    out.activation = Activation::kGeluTanh;
-  } else {
-    fail(ErrorCode::kInvalidArgument, "init.activation: expected silu, gelu or gelu_tanh, got '",
-         init.activation, "'");
-  }
+  out.activation =
+      with_context("init.activation", [&] { return parse_activation(init.activation); });
   out.rms_norm_eps = init.rms_norm_eps;
-  out.rope_theta = init.rope_theta;
+  out.rope.theta = init.rope_theta;
   out.tie_word_embeddings = init.tie_word_embeddings;
   out.initializer_range = init.initializer_range;
   out.eos_token_ids = {data::find_eos_id(tokenizer, init.tokenizer, std::nullopt)};

@@ -26,36 +26,9 @@ constexpr std::int64_t kGroupElements = std::int64_t{32} << 20;  // of small ten
 /// The numbers that decide what a model computes must be the same, or the merge means nothing.
 void check_same_architecture(const ModelConfig& a, const ModelConfig& b, const std::string& a_name,
                              const std::string& b_name) {
-  const auto check = [&](const char* what, const auto& x, const auto& y) {
-    GM_CHECK(x == y, kMismatch, "'", a_name, "' has ", what, " ", x, ", '", b_name, "' has ", y,
-             ": only models of one shape can be merged");
-  };
-  check("architecture", a.architecture, b.architecture);
-  check("vocab_size", a.vocab_size, b.vocab_size);
-  check("hidden_size", a.hidden_size, b.hidden_size);
-  check("intermediate_size", a.intermediate_size, b.intermediate_size);
-  check("num_hidden_layers", a.num_layers, b.num_layers);
-  check("num_attention_heads", a.num_heads, b.num_heads);
-  check("num_key_value_heads", a.num_kv_heads, b.num_kv_heads);
-  check("head_dim", a.head_dim, b.head_dim);
-  check("tie_word_embeddings", a.tie_word_embeddings, b.tie_word_embeddings);
-  check("hidden_act (0 silu, 1 gelu, 2 gelu_tanh)", static_cast<int>(a.activation),
-        static_cast<int>(b.activation));
-  check("rms_norm_eps", a.rms_norm_eps, b.rms_norm_eps);
-  check("rope_theta", a.rope_theta, b.rope_theta);
-  check("rope_scaling", a.rope_scaling.has_value(), b.rope_scaling.has_value());
-  if (a.rope_scaling) {
-    check("rope_scaling factor", a.rope_scaling->factor, b.rope_scaling->factor);
-    check("rope_scaling low_freq_factor", a.rope_scaling->low_freq_factor,
-          b.rope_scaling->low_freq_factor);
-    check("rope_scaling high_freq_factor", a.rope_scaling->high_freq_factor,
-          b.rope_scaling->high_freq_factor);
-    check("rope_scaling original_max_position_embeddings",
-          a.rope_scaling->original_max_position_embeddings,
-          b.rope_scaling->original_max_position_embeddings);
-  }
-  check("lm_head_normalization_factor", a.lm_head_normalization_factor,
-        b.lm_head_normalization_factor);
+  const std::optional<ConfigDifference> difference = first_difference(a, b);
+  GM_CHECK(!difference, kMismatch, "'", a_name, "' has ", difference->key, " ", difference->first,
+           ", '", b_name, "' has ", difference->second, ": only models of one shape can be merged");
 }
 
 /// The models' deltas mean something only against the checkpoint they continued from.

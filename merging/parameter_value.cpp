@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "core/base/error.h"
+#include "core/model/tensor_table.h"
 
 namespace growmerge::merging {
 namespace {
@@ -89,15 +90,14 @@ std::optional<double> ParameterValue::at(const std::string& tensor, double depth
 }
 
 double tensor_depth(const std::string& tensor, std::int64_t num_layers) {
-  static const std::string kPrefix = "model.layers.";
-  if (!tensor.starts_with(kPrefix)) {
+  const std::optional<std::int64_t> layer = tensor_place(tensor).layer;
+  if (!layer) {
     return 0.0;
   }
   if (num_layers == 1) {
     return 1.0;
   }
-  const long layer = std::strtol(tensor.c_str() + kPrefix.size(), nullptr, 10);
-  return static_cast<double>(layer) / static_cast<double>(num_layers - 1);
+  return static_cast<double>(*layer) / static_cast<double>(num_layers - 1);
 }
 
 }  // namespace growmerge::merging

@@ -13,6 +13,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/model/tensor_table.h"
 #include "core/store/safetensors.h"
 #include "core/transformer/transformer.h"
 
@@ -194,8 +195,8 @@ void for_each_row(const at::Tensor& source, const at::Tensor& grown, Fn&& fn) {
 }
 
 RowCheck check_embedding(const Model& source, const Model& grown) {
-  const at::Tensor& narrow = source.params.at("model.embed_tokens.weight");
-  const at::Tensor& wide = grown.params.at("model.embed_tokens.weight");
+  const at::Tensor& narrow = source.params.at(tensor_name(Role::kEmbedding));
+  const at::Tensor& wide = grown.params.at(tensor_name(Role::kEmbedding));
   const double rounding = unit_roundoff(wide.scalar_type());
   const std::int64_t d = narrow.size(1);
   RowCheck out{.tensor = "embedding", .num_rows = narrow.size(0)};
@@ -210,7 +211,7 @@ RowCheck check_embedding(const Model& source, const Model& grown) {
 
 /// Gain of the final norm over the head's normalisation factor, float64 [d].
 at::Tensor head_scale(const Model& model) {
-  return model.params.at("model.norm.weight")
+  return model.params.at(tensor_name(Role::kFinalNorm))
       .to(at::ScalarType::Double)
       .div(model.config.lm_head_normalization_factor)
       .contiguous();
@@ -218,8 +219,7 @@ at::Tensor head_scale(const Model& model) {
 
 RowCheck check_head(const Model& source, const Model& grown) {
   const auto head = [](const Model& m) -> const at::Tensor& {
-    return m.params.at(m.config.tie_word_embeddings ? "model.embed_tokens.weight"
-                                                    : "lm_head.weight");
+    return m.params.at(head_tensor_name(m.config));
   };
   const at::Tensor& narrow = head(source);
   const at::Tensor& wide = head(grown);
@@ -229,9 +229,9 @@ RowCheck check_head(const Model& source, const Model& grown) {
   const double* t = wide_scale.const_data_ptr<double>();
   const std::int64_t d = narrow.size(1);
   // Each product has two rounded factors; their product and the float64 sums get the third.
-  const double rounding = 2.0 * unit_roundoff(wide.scalar_type()) +
-                          unit_roundoff(grown.params.at("model.norm.weight").scalar_type()) +
-                          0x1p-48;
+  const double rounding =
+      2.0 * unit_roundoff(wide.scalar_type()) +
+      unit_roundoff(grown.params.at(tensor_name(Role::kFinalNorm)).scalar_type()) + 0x1p-48;
   RowCheck out{.tensor = "head", .num_rows = narrow.size(0)};
   for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
     for (std::int64_t i = 0; i < d; ++i) {

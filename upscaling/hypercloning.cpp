@@ -24,38 +24,31 @@ struct Blocks {
   double divisor = 1.0;
 };
 
-Blocks blocks_of(const ModelConfig& source, const AxisCopies& copies, const TensorAxes& axes,
+Blocks blocks_of(const ModelConfig& source, const AxisCopies& copies, const TensorRow& row,
                  const at::Tensor& weight) {
   Blocks b;
   b.rows = weight.size(0);
-  b.row_copies = copies.of(axes.dims[0]);
-  b.cols = axes.dims.size() == 2 ? weight.size(1) : 1;
-  b.col_copies = axes.dims.size() == 2 ? copies.of(axes.dims[1]) : 1;
-  const Axis outer = axes.dims[0].front();
+  b.row_copies = copies.of(row.dims[0]);
+  b.cols = row.dims.size() == 2 ? weight.size(1) : 1;
+  b.col_copies = row.dims.size() == 2 ? copies.of(row.dims[1]) : 1;
+  const Axis outer = row.dims[0].front();
   const bool by_head = outer == Axis::kQHead || outer == Axis::kKvHead;
   b.group_rows = by_head ? source.head_dim : b.rows;
-  if (axes.input_dim == 1) {
+  if (row.summed_dim == 1) {
     b.divisor = static_cast<double>(b.col_copies);
   }
   const double factor = source.lm_head_normalization_factor;
-  if (axes.kind == TensorKind::kFinalNormGain && source.tie_word_embeddings) {
+  if (row.kind == TensorKind::kFinalNormGain && source.tie_word_embeddings) {
     b.divisor = static_cast<double>(copies.of(Axis::kResidual)) * factor;
-  } else if (axes.kind == TensorKind::kHead) {
+  } else if (row.kind == TensorKind::kHead) {
     b.divisor *= factor;
   }
   return b;
 }
 
-void check_shape(const ModelConfig& source, const TensorAxes& axes, const std::string& name,
+void check_shape(const ModelConfig& source, const TensorRow& row, const std::string& name,
                  const at::Tensor& weight) {
-  std::vector<std::int64_t> expected;
-  for (const std::vector<Axis>& dim : axes.dims) {
-    std::int64_t size = 1;
-    for (const Axis axis : dim) {
-      size *= axis_size(source, axis);
-    }
-    expected.push_back(size);
-  }
+  const std::vector<std::int64_t> expected = tensor_shape(source, row);
   GM_CHECK(weight.sizes() == at::IntArrayRef(expected), kMismatch, "growth: tensor '", name,
            "' has shape ", weight.sizes(), ", its config says ", at::IntArrayRef(expected));
 }
@@ -212,13 +205,13 @@ std::vector<GrowthRecord> growth_records(const ModelConfig& config) {
 
 at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& config,
                        const std::string& name, const at::Tensor& weight, at::ScalarType dtype) {
-  const TensorAxes axes = tensor_axes(name);
-  check_shape(source, axes, name, weight);
+  const TensorRow& row = *tensor_place(name).row;
+  check_shape(source, row, name, weight);
   const AxisCopies copies = width_copies(source, config.width_factor);
-  const Blocks b = blocks_of(source, copies, axes, weight);
+  const Blocks b = blocks_of(source, copies, row, weight);
   const at::Tensor exact = weight.to(at::ScalarType::Double).contiguous();
   std::vector<std::int64_t> shape = {b.rows * b.row_copies};
-  if (axes.dims.size() == 2) {
+  if (row.dims.size() == 2) {
     shape.push_back(b.cols * b.col_copies);
   }
   const at::Tensor grown = at::empty(shape, exact.options());
@@ -226,7 +219,7 @@ at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& conf
   tile_blocks(exact.const_data_ptr<double>(), out, b);
 
   const bool noisy =
-      config.noise == "zero_sum" && axes.kind == TensorKind::kMatrix && b.col_copies > 1;
+      config.noise == "zero_sum" && row.kind == TensorKind::kMatrix && b.col_copies > 1;
   if (!noisy) {
     return grown.to(dtype);
   }

@@ -3,8 +3,8 @@
 // Source: Samragh et al. 2024, "Scaling Smart: Accelerating Large Language Model Pre-training with
 // Small Model Initialization", arXiv 2409.12903 (symmetric form, with or without noise).
 // Width grows by an integer factor n in residual, heads, KV heads and FFN together; head_dim,
-// layers, vocabulary and RoPE stay. Each tensor is repeated in whole blocks along the axes of
-// upscaling/axis.h and divided by the copies of its input dimension:
+// layers, vocabulary and RoPE stay. Each tensor is repeated in whole blocks along its axes
+// (core/model/tensor_table.h) and divided by the copies of its input dimension:
 //   E: tile(1, n)   gains: tile(n)   matrices: tile(n_out, n_in) / n_in   untied head: tile(1, n)/n
 // Deviations:
 // - A tied head is the embedding, which must not be divided; the final norm's gain is divided by n

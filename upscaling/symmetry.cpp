@@ -38,12 +38,12 @@ struct BlockShape {
   std::int64_t rows, cols, row_copies, col_copies;
 };
 
-BlockShape block_shape(const AxisCopies& copies, const TensorAxes& axes, const at::Tensor& tensor,
+BlockShape block_shape(const AxisCopies& copies, const TensorRow& row, const at::Tensor& tensor,
                        const std::string& name) {
-  BlockShape s{tensor.size(0), 1, copies.of(axes.dims[0]), 1};
-  if (axes.dims.size() == 2) {
+  BlockShape s{tensor.size(0), 1, copies.of(row.dims[0]), 1};
+  if (row.dims.size() == 2) {
     s.cols = tensor.size(1);
-    s.col_copies = copies.of(axes.dims[1]);
+    s.col_copies = copies.of(row.dims[1]);
   }
   GM_CHECK(s.rows % s.row_copies == 0 && s.cols % s.col_copies == 0, kMismatch,
            "symmetry: tensor '", name, "' of shape ", tensor.sizes(), " does not hold ",
@@ -154,10 +154,10 @@ Symmetry measure_symmetry(const ModelConfig& config, const GrowthRecord& growth,
   std::map<std::string, BlockSums> groups;
   BlockSums all;
   for (const auto& [name, tensor] : params) {
-    const TensorAxes axes = tensor_axes(name);
-    const BlockSums sums = tensor_sums(tensor, block_shape(copies, axes, tensor, name));
-    groups[axes.group].add(sums);
-    if (axes.kind == TensorKind::kMatrix) {
+    const TensorRow& row = *tensor_place(name).row;
+    const BlockSums sums = tensor_sums(tensor, block_shape(copies, row, tensor, name));
+    groups[row.group()].add(sums);
+    if (row.kind == TensorKind::kMatrix) {
       all.add(sums);
     }
   }

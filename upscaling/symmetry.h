@@ -23,8 +23,9 @@
 namespace growmerge::upscaling {
 
 struct Symmetry {
-  std::map<std::string, double> asymmetry;  // per tensor group (axis.h), and "all" over matrices
-  double cloning_r2 = 0.0;                  // over matrices
+  std::map<std::string, double>
+      asymmetry;            // per tensor group (TensorRow::group), and "all" over matrices
+  double cloning_r2 = 0.0;  // over matrices
 };
 
 /// `config` is the grown model's, `growth` one of its growth_records(). Deterministic, float64.

@@ -229,6 +229,36 @@ class Documenter final : public FieldVisitor {
   std::string prefix_;
 };
 
+class Flattener final : public FieldVisitor {
+ public:
+  explicit Flattener(std::string prefix) : prefix_(std::move(prefix)) {}
+  std::vector<std::pair<std::string, std::string>> values;
+
+ protected:
+  void scalar(const FieldInfo& info, ScalarRef member) override {
+    values.emplace_back(prefix_ + info.key, member_text(member));
+  }
+  void object(const FieldInfo& info, const std::function<void(FieldVisitor&)>& describe) override {
+    Flattener inner(prefix_ + info.key + ".");
+    describe(inner);
+    take(inner);
+  }
+  void list(const FieldInfo& info, const ListRef& member) override {
+    for (std::size_t i = 0; i < member.size(); ++i) {
+      const std::string key = member.is_map ? member.key(i) : std::to_string(i);
+      Flattener inner(prefix_ + info.key + "." + key + ".");
+      member.describe(i, inner);
+      take(inner);
+    }
+  }
+
+ private:
+  void take(Flattener& inner) {
+    values.insert(values.end(), inner.values.begin(), inner.values.end());
+  }
+  std::string prefix_;
+};
+
 }  // namespace
 
 void load_fields(const YamlNode& node, const DescribeFn& describe) {
@@ -243,6 +273,12 @@ std::string dump_fields(const DescribeFn& describe) {
   Dumper dumper(0);
   describe(dumper);
   return dumper.text;
+}
+
+std::vector<std::pair<std::string, std::string>> field_values(const DescribeFn& describe) {
+  Flattener flattener("");
+  describe(flattener);
+  return std::move(flattener.values);
 }
 
 std::string document_fields(const DescribeFn& describe) {

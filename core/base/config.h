@@ -112,6 +112,10 @@ using DescribeFn = std::function<void(FieldVisitor&)>;
 void load_fields(const YamlNode& node, const DescribeFn& describe);
 /// The described members as YAML text, every key written, ready to be loaded again.
 [[nodiscard]] std::string dump_fields(const DescribeFn& describe);
+/// The described members as ("outer.inner", value as YAML text), in their order; elements of lists
+/// by their number, of maps by their key.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> field_values(
+    const DescribeFn& describe);
 /// Markdown table rows "| `key` | default | unit | help |" for docs/config.md.
 [[nodiscard]] std::string document_fields(const DescribeFn& describe);
 

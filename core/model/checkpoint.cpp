@@ -25,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kHead = "lm_head.weight";
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
@@ -195,13 +193,13 @@ CheckpointReader CheckpointReader::open(const fs::path& dir) {
     }
   }
   const std::string context = "'" + dir.string() + "': ";
-  for (const auto& [name, shape] : tensor_layout(reader.config_)) {
+  for (const auto& [name, shape, place] : model_tensors(reader.config_)) {
     const auto it = found.find(name);
     GM_CHECK(it != found.end(), kMismatch, context, "tensor '", name, "' ", shape_text(shape),
              " is missing",
-             name == kHead ? " (is the head tied? then config.json needs "
-                             "\"tie_word_embeddings\": true)"
-                           : ", config.json asks for it");
+             place.row->role == Role::kHead ? " (is the head tied? then config.json needs "
+                                              "\"tie_word_embeddings\": true)"
+                                            : ", config.json asks for it");
     const TensorInfo& info = reader.files_[it->second].info(name);
     GM_CHECK(info.shape == shape, kMismatch, context, "tensor '", name, "' has shape ",
              shape_text(info.shape), ", config.json makes it ", shape_text(shape));
@@ -216,13 +214,14 @@ CheckpointReader CheckpointReader::open(const fs::path& dir) {
     if (is_derived_buffer(name)) {
       continue;
     }
-    if (name == kHead && reader.config_.tie_word_embeddings) {
+    if (name == tensor_name(Role::kHead) && reader.config_.tie_word_embeddings) {
+      const std::string embedding = tensor_name(Role::kEmbedding);
       const SafetensorsFile& file = reader.files_[f];
       GM_CHECK(equal_bytes(file.bytes(file.info(name)),
-                           reader.file(kEmbedding).bytes(reader.info(kEmbedding))),
+                           reader.file(embedding).bytes(reader.info(embedding))),
                kMismatch, context,
-               "config.json ties the head to the embedding, but the file holds a different "
-               "lm_head.weight: set \"tie_word_embeddings\": false, or remove the tensor");
+               "config.json ties the head to the embedding, but the file holds a different ", name,
+               ": set \"tie_word_embeddings\": false, or remove the tensor");
       continue;
     }
     std::vector<std::string> expected;
@@ -285,16 +284,14 @@ WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
   WeightFiles out;
   std::uint64_t filled = 0;
   std::uint64_t total = 0;
-  for (const auto& [name, shape] : tensor_layout(config)) {
-    std::uint64_t bytes = c10::elementSize(dtype);
-    for (const std::int64_t size : shape) {
-      bytes *= static_cast<std::uint64_t>(size);
-    }
+  for (const TensorSpec& tensor : model_tensors(config)) {
+    const std::uint64_t bytes =
+        c10::elementSize(dtype) * static_cast<std::uint64_t>(tensor.num_elements());
     if (out.entries.empty() || (filled > 0 && filled + bytes > shard_bytes)) {
       out.entries.emplace_back();
       filled = 0;
     }
-    out.entries.back().push_back({name, dtype, shape});
+    out.entries.back().push_back({tensor.name, dtype, tensor.shape});
     filled += bytes;
     total += bytes;
   }
@@ -318,10 +315,10 @@ WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
 
 void save_model(const fs::path& dir, const Model& model, const SaveOptions& options) {
   model.config.validate();
-  const auto layout = tensor_layout(model.config);
+  const std::vector<TensorSpec> layout = model_tensors(model.config);
   GM_CHECK(model.params.size() == layout.size(), kMismatch, "saving '", dir.string(),
            "': ", model.params.size(), " tensors, the config makes ", layout.size());
-  for (const auto& [name, shape] : layout) {
+  for (const auto& [name, shape, place] : layout) {
     const at::Tensor& tensor = model.params.at(name);
     GM_CHECK(tensor.sizes() == at::IntArrayRef(shape), kMismatch, "saving '", dir.string(),
              "': tensor '", name, "' has shape ", tensor.sizes(), ", the config makes it ",
@@ -362,8 +359,8 @@ Model init_model(const ModelConfig& config, std::uint64_t seed) {
   config.validate();
   Model model;
   model.config = config;
-  for (const auto& [name, shape] : tensor_layout(config)) {
-    if (shape.size() == 1) {
+  for (const auto& [name, shape, place] : model_tensors(config)) {
+    if (place.row->initial == Initial::kOnes) {
       model.params.set(name, at::ones(shape, at::TensorOptions().dtype(at::kFloat)));
       continue;
     }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/model/model_config.h"
+#include "core/model/tensor_table.h"
 #include "core/store/param_map.h"
 #include "core/store/safetensors.h"
 
@@ -35,7 +36,7 @@ class CheckpointReader {
 
   [[nodiscard]] const std::filesystem::path& dir() const { return dir_; }
   [[nodiscard]] const ModelConfig& config() const { return config_; }
-  /// In the canonical order of tensor_layout().
+  /// In the canonical order of model_tensors().
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const { return tensors_; }
   [[nodiscard]] const TensorInfo& info(const std::string& name) const;
   /// The file that holds a tensor.
@@ -86,8 +87,8 @@ struct WeightFiles {
 std::vector<std::string> copy_companions(const std::filesystem::path& from,
                                          const std::filesystem::path& to);
 
-/// Random weights as Transformers initialises a Llama: N(0, initializer_range) matrices, ones for
-/// norms. A pure function of (config, seed).
+/// Random weights as Transformers initialises a model: what the table of tensors says of each. A
+/// pure function of (config, seed).
 [[nodiscard]] Model init_model(const ModelConfig& config, std::uint64_t seed);
 
 }  // namespace growmerge

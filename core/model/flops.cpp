@@ -4,17 +4,21 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "core/model/tensor_table.h"
 
 namespace growmerge {
 namespace {
 
 // Elements of all matrices of the layers: what every token is multiplied with, head apart.
-double layer_matrix_elements(const ModelConfig& c) {
-  const double d = static_cast<double>(c.hidden_size);
-  const double q = static_cast<double>(c.num_heads * c.head_dim);
-  const double kv = static_cast<double>(c.num_kv_heads * c.head_dim);
-  const double ffn = static_cast<double>(c.intermediate_size);
-  return static_cast<double>(c.num_layers) * (2.0 * d * q + 2.0 * d * kv + 3.0 * d * ffn);
+double layer_matrix_elements(const ModelConfig& config) {
+  double elements = 0.0;
+  for (const TensorSpec& tensor : model_tensors(config)) {
+    const TensorRow& row = *tensor.place.row;
+    if (row.is_in_layer() && row.kind == TensorKind::kMatrix) {
+      elements += static_cast<double>(tensor.num_elements());
+    }
+  }
+  return elements;
 }
 
 }  // namespace
@@ -45,18 +49,13 @@ double train_flops_per_token(const ModelConfig& config, std::int64_t row_tokens,
                              FlopConvention convention) {
   GM_CHECK(row_tokens > 0, kInvalidArgument, "flops: row_tokens must be positive, got ",
            row_tokens);
-  const double d = static_cast<double>(config.hidden_size);
-  const double embedding = d * static_cast<double>(config.vocab_size);
   switch (convention) {
     case FlopConvention::kCausal:
       return 3.0 * forward_flops_per_token(config, 0.5 * static_cast<double>(row_tokens + 1));
     case FlopConvention::kFullAttention:
       return 3.0 * forward_flops_per_token(config, static_cast<double>(row_tokens));
-    case FlopConvention::kSixN: {
-      const double norms = d * static_cast<double>(2 * config.num_layers + 1);
-      const double heads = config.tie_word_embeddings ? 1.0 : 2.0;
-      return 6.0 * (layer_matrix_elements(config) + norms + heads * embedding);
-    }
+    case FlopConvention::kSixN:
+      return 6.0 * static_cast<double>(num_parameters(config));
     case FlopConvention::kSixNNonEmbedding:
       return 6.0 * layer_matrix_elements(config);
   }

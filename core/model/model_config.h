@@ -1,28 +1,40 @@
 // What a model is: the numbers of a Hugging Face config.json, checked.
 //
-// Understood: LlamaForCausalLM (silu, gelu, gelu_tanh gates; tied or untied head; MHA, GQA, MQA;
-// RoPE with Llama 3 scaling) and the paper's HyperLlamaForCausalLM (lm_head_normalization_factor
-// divides the head). Anything else is refused by name with what to do (kUnsupported); nothing is
-// guessed.
+// One describe() drives reading and writing config.json, comparing, the warning about unknown keys
+// and docs/config.md. What differs from family to family is in families.h; anything that is not
+// understood is refused by name with what to do (kUnsupported); nothing is guessed.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
+
+#include "core/base/config.h"
 
 namespace growmerge {
 
 enum class Activation { kSilu, kGelu, kGeluTanh };
+/// As Transformers writes it: "silu", "gelu", "gelu_pytorch_tanh".
+[[nodiscard]] const char* activation_name(Activation activation);
+/// Every spelling in use. Errors: kUnsupported naming those that are known.
+[[nodiscard]] Activation parse_activation(const std::string& name);
 
-/// RoPE scaling of Llama 3 ("rope_type": "llama3").
-struct RopeScaling {
+enum class RopeType { kDefault, kLlama3 };
+
+/// Rotary embedding (ops/rope.h). The numbers below `theta` are those of the type llama3 alone.
+struct RopeParameters {
+  RopeType type = RopeType::kDefault;
+  double theta = 10000.0;
   double factor = 8.0;
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   std::int64_t original_max_position_embeddings = 8192;
+
+  /// Errors: kUnsupported for a type that is not done here.
+  void describe(FieldVisitor& v);
+  bool operator==(const RopeParameters&) const = default;
 };
 
 /// Symbols: V vocab_size, d hidden_size, F intermediate_size, L num_layers, H num_heads, K
@@ -39,9 +51,10 @@ struct ModelConfig {
   std::int64_t max_position_embeddings = 2048;
   Activation activation = Activation::kSilu;
   double rms_norm_eps = 1e-5;
-  double rope_theta = 10000.0;
-  std::optional<RopeScaling> rope_scaling;
+  RopeParameters rope;
   bool tie_word_embeddings = true;
+  bool attention_bias = false;
+  bool mlp_bias = false;
   double lm_head_normalization_factor = 1.0;  // HyperLlama: logits = h (W / factor)^T
   double initializer_range = 0.02;
   std::optional<std::int64_t> bos_token_id;
@@ -49,9 +62,25 @@ struct ModelConfig {
   std::string source_json;  // the whole config.json it came from (empty when made here); unknown
                             // keys are carried along
 
+  /// Every number of config.json under its name there; fills in what others imply (KV heads, head
+  /// dimension). Errors: kUnsupported for a value that is not done here.
+  void describe(FieldVisitor& v);
   /// Errors: kInvalidArgument naming the first pair of numbers that do not fit.
   void validate() const;
+  /// Equal in everything; see first_difference() for what decides the computation.
+  bool operator==(const ModelConfig&) const = default;
 };
+
+/// The first described field in which two models compute differently, in its own words.
+struct ConfigDifference {
+  std::string key;
+  std::string first;
+  std::string second;
+};
+/// Empty where both compute the same from the same tensors: special tokens, the context length and
+/// the spread of initial values may differ.
+[[nodiscard]] std::optional<ConfigDifference> first_difference(const ModelConfig& first,
+                                                               const ModelConfig& second);
 
 /// Reads DIR/config.json or the file itself. Errors: kNotFound, kCorrupt (not JSON), kUnsupported
 /// (named, with what to do).
@@ -60,12 +89,5 @@ struct ModelConfig {
 /// config.json text: source_json with the numbers above written over it. Transformers loads it.
 [[nodiscard]] std::string model_config_json(const ModelConfig& config,
                                             const std::string& torch_dtype);
-
-/// Every tensor name with its shape, in the canonical order: embed_tokens; per layer
-/// input_layernorm, q, k, v, o, post_attention_layernorm, gate, up, down; norm; lm_head (untied
-/// only).
-[[nodiscard]] std::vector<std::pair<std::string, std::vector<std::int64_t>>> tensor_layout(
-    const ModelConfig& config);
-[[nodiscard]] std::int64_t num_parameters(const ModelConfig& config);
 
 }  // namespace growmerge

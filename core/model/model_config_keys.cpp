@@ -1,52 +1,43 @@
 #include "core/model/model_config_keys.h"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
+
+#include "core/base/config.h"
+#include "core/model/model_config.h"
 
 namespace growmerge {
 namespace {
 
-// Read, or refused where they ask for more than Llama (model_config.cpp).
-constexpr std::string_view kUnderstood[] = {
-    "architectures",
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "rms_norm_eps",
-    "max_position_embeddings",
-    "tie_word_embeddings",
-    "initializer_range",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "lm_head_normalization_factor",
-    "bos_token_id",
-    "eos_token_id",
-    "attention_bias",
-    "mlp_bias",
-    "rope_interleaved",
-    "use_qk_norm",
-    "sliding_window",
-    "use_sliding_window",
-    "layer_types",
-    "quantization_config",
-    "num_local_experts",
-    "num_experts",
-    "logits_scaling",
-    "attn_logit_softcapping",
-    "residual_multiplier",
-    "final_logit_softcapping",
-    "attention_multiplier",
-    "embedding_multiplier",
-    "growmerge_growth",
-    "partial_rotary_factor",
+constexpr const char* kNotLlama = "is not part of a Llama model and is not supported";
+constexpr const char* kWithout = "is not supported: use a model without it";
+
+using When = RefusedOption::When;
+constexpr RefusedOption kRefused[] = {
+    {"attention_bias", When::kTrue, kWithout},
+    {"mlp_bias", When::kTrue, kWithout},
+    {"rope_interleaved", When::kTrue, kWithout},
+    {"use_qk_norm", When::kTrue, kWithout},
+    {"quantization_config", When::kPresent,
+     "means quantised weights, which are not supported: save the model in bfloat16 or float32 "
+     "first"},
+    {"num_local_experts", When::kPresent, kNotLlama},
+    {"num_experts", When::kPresent, kNotLlama},
+    {"attn_logit_softcapping", When::kPresent, kNotLlama},
+    {"final_logit_softcapping", When::kPresent, kNotLlama},
+    {"embedding_multiplier", When::kPresent, kNotLlama},
+    {"residual_multiplier", When::kPresent, kNotLlama},
+    {"logits_scaling", When::kPresent, kNotLlama},
+    {"attention_multiplier", When::kPresent, kNotLlama},
+};
+
+// Read beside what ModelConfig describes: other spellings, and what is refused by its value.
+constexpr std::string_view kReadBeside[] = {
+    "model_type",         "rope_theta",  "rope_scaling",          "sliding_window",
+    "use_sliding_window", "layer_types", "partial_rotary_factor", "growmerge_growth",
 };
 
 // About storage, training, generation, tools or other kinds of model (Transformers writes its
@@ -122,12 +113,30 @@ constexpr std::string_view kHarmless[] = {
     "use_cache",
 };
 
+/// Read or refused.
+bool is_understood(const std::string& key) {
+  static const std::set<std::string, std::less<>> keys = [] {
+    std::set<std::string, std::less<>> out(std::begin(kReadBeside), std::end(kReadBeside));
+    for (const RefusedOption& option : kRefused) {
+      out.insert(option.key);
+    }
+    ModelConfig config;
+    for (const auto& [path, value] : field_values([&](FieldVisitor& v) { config.describe(v); })) {
+      out.insert(path.substr(0, path.find('.')));
+    }
+    return out;
+  }();
+  return keys.count(key) != 0;
+}
+
 template <std::size_t n>
 bool holds(const std::string_view (&keys)[n], const std::string& key) {
   return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
 }
 
 }  // namespace
+
+std::span<const RefusedOption> refused_options() { return kRefused; }
 
 std::vector<std::string> unknown_config_keys(const std::string& json_text) {
   std::vector<std::string> out;
@@ -137,7 +146,7 @@ std::vector<std::string> unknown_config_keys(const std::string& json_text) {
   }
   for (const auto& [key, value] : json.items()) {
     const bool says_nothing = value.is_null() || value == "";
-    if (!says_nothing && !holds(kUnderstood, key) && !holds(kHarmless, key)) {
+    if (!says_nothing && !is_understood(key) && !holds(kHarmless, key)) {
       out.push_back(key);
     }
   }

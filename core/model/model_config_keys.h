@@ -5,10 +5,20 @@
 // in a warning, since refusing them would refuse real checkpoints.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 namespace growmerge {
+
+/// An option that changes what a model computes and that is not done here.
+struct RefusedOption {
+  enum class When { kTrue, kPresent };
+  const char* key;
+  When when;
+  const char* advice;  // follows the key in the message
+};
+[[nodiscard]] std::span<const RefusedOption> refused_options();
 
 /// Keys of this config.json, in its order, that are neither read nor refused nor known to leave the
 /// function alone. null, and "" say nothing and are skipped.

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/profile.h"
+#include "core/model/tensor_table.h"
 #include "core/ops/adamw_kernel.h"
 
 namespace growmerge {
@@ -123,7 +124,8 @@ void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& stat
   std::vector<Buffers> tensors;
   for (const auto& [name, param] : params) {
     tensors.push_back(buffers_of(name, param, grads, state, compute));
-    tensors.back().decayed = config.decay_all || param.dim() >= 2;
+    const std::optional<TensorPlace> place = find_tensor(name);
+    tensors.back().decayed = config.decay_all || (place ? place->row->decays : param.dim() >= 2);
   }
   ++state.step;
   const double t = static_cast<double>(state.step);

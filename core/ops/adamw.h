@@ -4,7 +4,8 @@
 //   p)
 // with mhat = m / (1 - b1^t), vhat = v / (1 - b2^t), as torch.optim.AdamW computes it (p is decayed
 // first). Arithmetic and state are float32 (float64 for float64 parameters). Weight decay applies
-// to matrices only (dim >= 2) unless decay_all.
+// to what the table of tensors says (matrices, the embedding; of other names: dim >= 2) unless
+// decay_all.
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,7 @@
 namespace growmerge::ops {
 namespace {
 
-float scaled_frequency(float frequency, const RopeScaling& scaling) {
+float llama3_frequency(float frequency, const RopeParameters& scaling) {
   const auto context = static_cast<double>(scaling.original_max_position_embeddings);
   const double low = context / scaling.low_freq_factor;
   const double high = context / scaling.high_freq_factor;
@@ -34,9 +34,9 @@ std::vector<float> frequencies(const ModelConfig& config) {
   for (std::int64_t j = 0; j < config.head_dim / 2; ++j) {
     const float exponent = static_cast<float>(2 * j) / static_cast<float>(config.head_dim);
     const float frequency =
-        1.0F / static_cast<float>(std::pow(config.rope_theta, static_cast<double>(exponent)));
-    out.push_back(config.rope_scaling ? scaled_frequency(frequency, *config.rope_scaling)
-                                      : frequency);
+        1.0F / static_cast<float>(std::pow(config.rope.theta, static_cast<double>(exponent)));
+    out.push_back(config.rope.type == RopeType::kLlama3 ? llama3_frequency(frequency, config.rope)
+                                                        : frequency);
   }
   return out;
 }

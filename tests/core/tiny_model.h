@@ -11,6 +11,7 @@
 #include "core/base/random.h"
 #include "core/contracts/batch_source.h"
 #include "core/model/model_config.h"
+#include "core/model/tensor_table.h"
 #include "core/store/param_map.h"
 
 namespace growmerge::testing {
@@ -33,32 +34,18 @@ inline ModelConfig tiny_config(std::int64_t num_kv_heads, bool tied, Activation 
 /// Normal numbers by name and position, standard deviation `scale`; norm gains around 1.
 inline ParamMap random_params(const ModelConfig& c, double scale, std::uint64_t seed) {
   ParamMap params;
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> sizes) {
-    const at::Tensor t = at::empty(sizes, at::ScalarType::Double);
-    const Philox random(seed, stream_id(name));
+  const auto add = [&](const TensorSpec& tensor) {
+    const at::Tensor t = at::empty(tensor.shape, at::ScalarType::Double);
+    const Philox random(seed, stream_id(tensor.name));
+    const double mean = tensor.place.row->initial == Initial::kOnes ? 1.0 : 0.0;
     auto* p = t.mutable_data_ptr<double>();
     for (std::int64_t i = 0; i < t.numel(); ++i) {
-      p[i] = scale * random.normal(static_cast<std::uint64_t>(i)) + (sizes.size() == 1 ? 1.0 : 0.0);
+      p[i] = scale * random.normal(static_cast<std::uint64_t>(i)) + mean;
     }
-    params.set(name, t);
+    params.set(tensor.name, t);
   };
-  const std::int64_t d = c.hidden_size;
-  add("model.embed_tokens.weight", {c.vocab_size, d});
-  for (std::int64_t l = 0; l < c.num_layers; ++l) {
-    const std::string at = "model.layers." + std::to_string(l) + ".";
-    add(at + "input_layernorm.weight", {d});
-    add(at + "self_attn.q_proj.weight", {c.num_heads * c.head_dim, d});
-    add(at + "self_attn.k_proj.weight", {c.num_kv_heads * c.head_dim, d});
-    add(at + "self_attn.v_proj.weight", {c.num_kv_heads * c.head_dim, d});
-    add(at + "self_attn.o_proj.weight", {d, c.num_heads * c.head_dim});
-    add(at + "post_attention_layernorm.weight", {d});
-    add(at + "mlp.gate_proj.weight", {c.intermediate_size, d});
-    add(at + "mlp.up_proj.weight", {c.intermediate_size, d});
-    add(at + "mlp.down_proj.weight", {d, c.intermediate_size});
-  }
-  add("model.norm.weight", {d});
-  if (!c.tie_word_embeddings) {
-    add("lm_head.weight", {c.vocab_size, d});
+  for (const TensorSpec& tensor : model_tensors(c)) {
+    add(tensor);
   }
   return params;
 }

@@ -164,7 +164,7 @@ TEST_F(MergeTest, ModelsThatDoNotFitAreRefused) {
   save("b", init_model(small_config(false), 1));
   EXPECT_ERROR(plan_merge(recipe(kLinear), {}), kMismatch, "tie_word_embeddings");
   other = small_config(true);
-  other.rope_theta = 5e5;
+  other.rope.theta = 5e5;
   save("b", init_model(other, 1));
   EXPECT_ERROR(plan_merge(recipe(kLinear), {}), kMismatch, "rope_theta");
   EXPECT_ERROR(plan_merge(recipe("merge_method: linear\nmodels: [{model: a}]\n"), {}),

@@ -27,7 +27,7 @@ ModelConfig small_config(const Shape& shape) {
 
 Model random_model(const Shape& shape, std::uint64_t seed) {
   Model model{small_config(shape), {}};
-  for (const auto& [name, dims] : tensor_layout(model.config)) {
+  for (const auto& [name, dims, place] : model_tensors(model.config)) {
     const at::Tensor t = at::empty(dims, at::ScalarType::Double);
     const Philox random(seed, stream_id(name));
     const bool gain = dims.size() == 1;

@@ -75,7 +75,7 @@ TEST(Hypercloning, GrownTensorsHaveTheLayoutOfTheGrownConfig) {
     const Model grown =
         grow_width(random_model(shape, 1), form(3, "zero_sum"), at::ScalarType::Float);
     grown.config.validate();
-    for (const auto& [name, dims] : tensor_layout(grown.config)) {
+    for (const auto& [name, dims, place] : model_tensors(grown.config)) {
       EXPECT_EQ(grown.params.at(name).sizes(), at::IntArrayRef(dims)) << name;
       EXPECT_EQ(grown.params.at(name).scalar_type(), at::ScalarType::Float);
     }
@@ -176,7 +176,7 @@ TEST(Hypercloning, NoiseDiffersByRowBlockAndSeedAndSparesEmbeddingNormsAndHead) 
   const Model again = grow_width(source, form(2, "zero_sum"), at::ScalarType::Float);
   for (const auto& [name, tensor] : noisy.params) {
     EXPECT_TRUE(tensor.equal(again.params.at(name))) << name;
-    if (tensor_axes(name).kind == TensorKind::kMatrix) {
+    if (tensor_place(name).row->kind == TensorKind::kMatrix) {
       EXPECT_FALSE(tensor.equal(reseeded.params.at(name))) << name;
       const std::int64_t rows = tensor.size(0) / 2;
       EXPECT_FALSE(tensor.slice(0, 0, rows).equal(tensor.slice(0, rows, 2 * rows))) << name;
@@ -234,7 +234,7 @@ TEST(Hypercloning, GradientsAreSharedAmongTheCopies) {
       const ParamMap big = grown.params.zeros_like(at::ScalarType::Double);
       (void)loss_and_gradients(grown.config, grown.params, batch, 1.0, big, {});
       for (const auto& [name, gradient] : small) {
-        const TensorKind kind = tensor_axes(name).kind;
+        const TensorKind kind = tensor_place(name).row->kind;
         const bool whole =
             kind == TensorKind::kHead || (kind == TensorKind::kFinalNormGain && tied);
         const double ratio = whole ? 1.0 : 1.0 / static_cast<double>(n);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/model/model_config_keys.h"
+#include "core/model/tensor_table.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
@@ -45,7 +46,7 @@ TEST(ModelConfig, ReadsNumbersAndFillsTransformersDefaults) {
   EXPECT_EQ(c.num_kv_heads, 2);
   EXPECT_EQ(c.activation, Activation::kSilu);
   EXPECT_DOUBLE_EQ(c.rms_norm_eps, 1e-6);
-  EXPECT_DOUBLE_EQ(c.rope_theta, 50000.0);
+  EXPECT_DOUBLE_EQ(c.rope.theta, 50000.0);
   EXPECT_EQ(c.eos_token_ids, (std::vector<std::int64_t>{2, 3}));
   Json json = good_config();
   json.erase("tie_word_embeddings");
@@ -61,17 +62,17 @@ TEST(ModelConfig, ReadsBothFormsOfRope) {
                        {"high_freq_factor", 4.0},
                        {"original_max_position_embeddings", 8192}};
   const ModelConfig old_form = parse(with("rope_scaling", llama3));
-  ASSERT_TRUE(old_form.rope_scaling.has_value());
-  EXPECT_DOUBLE_EQ(old_form.rope_scaling->factor, 32.0);
-  EXPECT_DOUBLE_EQ(old_form.rope_theta, 50000.0);
+  ASSERT_TRUE(old_form.rope.type == RopeType::kLlama3);
+  EXPECT_DOUBLE_EQ(old_form.rope.factor, 32.0);
+  EXPECT_DOUBLE_EQ(old_form.rope.theta, 50000.0);
   Json json = good_config();
   json.erase("rope_theta");
   json["rope_parameters"] = llama3;
   json["rope_parameters"]["rope_theta"] = 7e5;
   const ModelConfig new_form = parse(json);
-  EXPECT_DOUBLE_EQ(new_form.rope_theta, 7e5);
-  EXPECT_EQ(new_form.rope_scaling->original_max_position_embeddings, 8192);
-  EXPECT_FALSE(parse(with("rope_scaling", Json{{"type", "default"}})).rope_scaling.has_value());
+  EXPECT_DOUBLE_EQ(new_form.rope.theta, 7e5);
+  EXPECT_EQ(new_form.rope.original_max_position_embeddings, 8192);
+  EXPECT_EQ(parse(with("rope_scaling", Json{{"type", "default"}})).rope.type, RopeType::kDefault);
 }
 
 TEST(ModelConfig, WritesWhatItReadsAndCarriesUnknownKeys) {
@@ -94,8 +95,8 @@ TEST(ModelConfig, WritesWhatItReadsAndCarriesUnknownKeys) {
   const ModelConfig again = parse_model_config(text, "again");
   EXPECT_EQ(again.activation, Activation::kGeluTanh);
   EXPECT_EQ(again.hidden_size, 32);
-  EXPECT_DOUBLE_EQ(again.rope_theta, 50000.0);
-  EXPECT_DOUBLE_EQ(again.rope_scaling->factor, 8.0);
+  EXPECT_DOUBLE_EQ(again.rope.theta, 50000.0);
+  EXPECT_DOUBLE_EQ(again.rope.factor, 8.0);
   EXPECT_EQ(again.eos_token_ids, c.eos_token_ids);
   EXPECT_EQ(again.bos_token_id, c.bos_token_id);
 }
@@ -169,14 +170,14 @@ TEST(ModelConfig, RefusesWrongTypesAndNumbers) {
 
 TEST(ModelConfig, LayoutAndParameterCount) {
   ModelConfig c = parse(good_config());
-  const auto layout = tensor_layout(c);
+  const std::vector<TensorSpec> layout = model_tensors(c);
   EXPECT_EQ(layout.size(), 2 + 2 * 9);
-  EXPECT_EQ(layout[3].first, "model.layers.0.self_attn.k_proj.weight");
-  EXPECT_EQ(layout[3].second, (std::vector<std::int64_t>{8, 16}));
+  EXPECT_EQ(layout[3].name, "model.layers.0.self_attn.k_proj.weight");
+  EXPECT_EQ(layout[3].shape, (std::vector<std::int64_t>{8, 16}));
   const std::int64_t layer = 2 * 16 + 2 * 16 * 16 + 2 * 8 * 16 + 3 * 16 * 24;
   EXPECT_EQ(num_parameters(c), 100 * 16 + 16 + 2 * layer);
   c.tie_word_embeddings = false;
-  EXPECT_EQ(tensor_layout(c).back().first, "lm_head.weight");
+  EXPECT_EQ(model_tensors(c).back().name, "lm_head.weight");
 }
 
 TEST(ModelConfig, SmolLM2HasItsPublishedParameterCount) {

@@ -96,7 +96,7 @@ TEST(RmsNorm, GradientEqualsFiniteDifferences) {
 TEST(Rope, RotatesPairsByPositionAndBack) {
   ModelConfig config;
   config.head_dim = 6;
-  config.rope_theta = 100.0;
+  config.rope.theta = 100.0;
   const RopeTable table = make_rope_table(config, 9);
   const at::Tensor positions = at::empty({4}, at::ScalarType::Int);
   for (int i = 0; i < 4; ++i) {

@@ -14,7 +14,7 @@
 #include <tuple>
 
 #include "core/base/error.h"
-#include "core/transformer/transformer_workspace.h"
+#include "core/transformer/workspace.h"
 #include "tests/core/tiny_model.h"
 #include "tests/support/expect_error.h"
 

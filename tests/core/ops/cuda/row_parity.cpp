@@ -92,7 +92,7 @@ TEST_F(CudaOpsTest, Rope) {
     for (const std::int64_t head_dim : {2, 6, 16, 64, 80}) {
       ModelConfig config;
       config.head_dim = head_dim;
-      config.rope_theta = 10000.0;
+      config.rope.theta = 10000.0;
       const RopeTable table = make_rope_table(config, 50);
       const at::Tensor positions = at::randint(50, {7}, at::kInt);
       const at::Tensor x = random({7, 3 * head_dim}, dtype);

@@ -1,28 +1,25 @@
-// The loss and its gradients: forward, the chunked head, and backward written out by hand.
+// The loss and its gradients: forward, head, and backward written out by hand, block by block.
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/ops/attention.h"
 #include "core/ops/cross_entropy.h"
 #include "core/ops/dispatch.h"
 #include "core/ops/embedding.h"
-#include "core/ops/gated_mlp.h"
-#include "core/ops/linear.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/row_losses.h"
-#include "core/transformer/transformer_workspace.h"
+#include "core/transformer/attention_block.h"
+#include "core/transformer/forward.h"
+#include "core/transformer/head.h"
+#include "core/transformer/mlp_block.h"
+#include "core/transformer/workspace.h"
 
 namespace growmerge {
 namespace {
 
 using transformer::Buffers;
-using transformer::LayerBuffers;
-using transformer::LayerParams;
 using transformer::ModelParams;
 
 void check_batch(const ModelConfig& config, const Batch& batch) {
@@ -109,135 +106,6 @@ LossResult read(const RowLosses& losses) {
   return result;
 }
 
-/// One chunk of positions of the head.
-struct HeadChunk {
-  at::Tensor hidden;      // [C, d]
-  at::Tensor targets;     // [C]
-  std::int64_t rows = 0;  // C
-};
-
-/// Columns [first, first + columns) of the vocabulary: a tile's share of the chunk's logits, which
-/// lie one tile behind another.
-struct HeadTile {
-  std::int64_t first = 0;
-  at::Tensor logits;   // [C, T]
-  at::Tensor weight;   // [T, d] rows of the head
-  at::Tensor dweight;  // [T, d]
-};
-
-std::vector<HeadTile> tiles_of(std::int64_t columns, std::int64_t rows, const at::Tensor& head,
-                               const at::Tensor& dhead, const at::Tensor& logits) {
-  std::vector<HeadTile> tiles;
-  const std::int64_t vocab = head.size(0);
-  for (std::int64_t first = 0; first < vocab; first += columns) {
-    const std::int64_t width = std::min(columns, vocab - first);
-    tiles.push_back({first,
-                     logits.view({-1}).narrow(0, first * rows, width * rows).view({rows, width}),
-                     head.narrow(0, first, width), dhead.narrow(0, first, width)});
-  }
-  return tiles;
-}
-
-/// Negative log-likelihoods to b.nll; tiles' logits become exponentials, b.tile_max their factors.
-void head_forward_chunk(const ModelConfig& config, const HeadChunk& chunk,
-                        const std::vector<HeadTile>& tiles, Buffers& b, const at::Tensor& max_KC,
-                        const at::Tensor& sum_KC, const at::Tensor& nll) {
-  at::Tensor input = chunk.hidden;
-  const at::Tensor at_target = b.at_target.narrow(0, 0, chunk.rows);
-  if (config.lm_head_normalization_factor != 1.0) {
-    input = b.scaled.narrow(0, 0, chunk.rows);
-    at::mul_out(input, chunk.hidden,
-                at::scalar_tensor(1.0 / config.lm_head_normalization_factor,
-                                  chunk.hidden.options().device(at::kCPU)));
-  }
-  for (std::size_t k = 0; k < tiles.size(); ++k) {
-    const auto row = static_cast<std::int64_t>(k);
-    ops::linear_forward(input, tiles[k].weight, tiles[k].logits);
-    ops::softmax_tile_(tiles[k].logits, tiles[k].first, chunk.targets, max_KC.select(0, row),
-                       sum_KC.select(0, row), at_target);
-  }
-  ops::combine_tiles_(max_KC, sum_KC, at_target, chunk.targets, nll);
-}
-
-/// Losses of all positions go to b.nll, the gradient of the hidden states to b.delta; the head's is
-/// added to dhead.
-void head_backward(const ModelConfig& config, const ModelParams& p, const at::Tensor& targets,
-                   double gradient_scale, Buffers& b, const at::Tensor& dhead) {
-  const profile::Scope scope("head");
-  const std::int64_t n = targets.numel();
-  const std::int64_t capacity = b.logits.size(0);
-  const std::int64_t columns = transformer::head_tile_columns(
-      config, capacity, b.logits.scalar_type(), b.logits.device().type());
-  const double scale = gradient_scale / config.lm_head_normalization_factor;
-  for (std::int64_t begin = 0; begin < n; begin += capacity) {
-    const std::int64_t rows = std::min(capacity, n - begin);
-    const HeadChunk chunk{b.norm.narrow(0, begin, rows), targets.narrow(0, begin, rows), rows};
-    const std::vector<HeadTile> tiles = tiles_of(columns, rows, p.head, dhead, b.logits);
-    const auto of_tiles = [&](const at::Tensor& held) {
-      const auto count = static_cast<std::int64_t>(tiles.size());
-      return held.view({-1}).narrow(0, 0, count * rows).view({count, rows});
-    };
-    const at::Tensor factor = of_tiles(b.tile_max);
-    head_forward_chunk(config, chunk, tiles, b, factor, of_tiles(b.tile_sum),
-                       b.nll.narrow(0, begin, rows));
-    factor.mul_(scale);
-
-    const at::Tensor scaled = b.scaled.narrow(0, 0, rows);
-    const at::Tensor dhidden = b.dhidden.narrow(0, 0, rows);
-    const at::Tensor product = b.delta.narrow(0, begin, rows);
-    dhidden.zero_();
-    // The last tile is still in cache.
-    for (std::size_t k = tiles.size(); k-- > 0;) {
-      const at::Tensor factors = factor.select(0, static_cast<std::int64_t>(k));
-      ops::linear_backward_input_scaled(tiles[k].logits, tiles[k].weight, factors, dhidden,
-                                        product);
-      ops::linear_backward_weight_scaled(tiles[k].logits, chunk.hidden, factors, tiles[k].dweight,
-                                         scaled);
-    }
-    ops::subtract_targets(chunk.targets, scale, p.head, chunk.hidden, dhidden, scaled);
-    ops::embedding_backward(chunk.targets, scaled, dhead);
-    product.copy_(dhidden);
-  }
-}
-
-/// b.dx holds the gradient of the layer's output and becomes that of its input. Buffers of the
-/// forward pass are overwritten by their gradients: gate, up, q, k, v.
-void mlp_backward(const ModelConfig& c, const LayerParams& p, const LayerParams& g, LayerBuffers& a,
-                  Buffers& b) {
-  const profile::Scope scope("mlp backward");
-  ops::linear_backward_input(b.dx, p.down, b.hidden);
-  ops::gated_backward_(c.activation, a.gate, a.up, b.hidden);
-  ops::linear_backward_weight(b.dx, b.hidden, g.down);
-  ops::apply_rms_norm(a.mid, p.post_norm, a.rstd_post, b.norm);
-  ops::linear_backward_weight(a.up, b.norm, g.up);
-  ops::linear_backward_weight(a.gate, b.norm, g.gate);
-  ops::linear_backward_input(a.up, p.up, b.delta);
-  ops::linear_backward_input(a.gate, p.gate, b.delta, 1.0);
-  ops::rms_norm_backward(b.delta, a.mid, p.post_norm, a.rstd_post, b.dx, g.post_norm);
-}
-
-void attention_backward(const ModelConfig& c, const LayerParams& p, const LayerParams& g,
-                        const transformer::Inputs& inputs, const ops::RopeTable& rope,
-                        LayerBuffers& a, Buffers& b) {
-  const profile::Scope scope("attention backward");
-  const ops::AttentionShape shape{c.num_heads, c.num_kv_heads, c.head_dim};
-  ops::linear_backward_input(b.dx, p.o, b.dattention);
-  ops::linear_backward_weight(b.dx, a.attention, g.o);
-  // A task has read its rows of q, k and v before it writes their gradients there.
-  ops::attention_backward(shape, inputs.segments, a.q, a.k, a.v, a.attention, a.lse, b.dattention,
-                          a.q, a.k, a.v);
-  ops::rope_(a.q, c.head_dim, rope, inputs.positions, true);
-  ops::rope_(a.k, c.head_dim, rope, inputs.positions, true);
-  ops::apply_rms_norm(a.x, p.input_norm, a.rstd_input, b.norm);
-  ops::linear_backward_weight(a.v, b.norm, g.v);
-  ops::linear_backward_weight(a.k, b.norm, g.k);
-  ops::linear_backward_weight(a.q, b.norm, g.q);
-  ops::linear_backward_input(a.v, p.v, b.delta);
-  ops::linear_backward_input(a.k, p.k, b.delta, 1.0);
-  ops::linear_backward_input(a.q, p.q, b.delta, 1.0);
-  ops::rms_norm_backward(b.delta, a.x, p.input_norm, a.rstd_input, b.dx, g.input_norm);
-}
-
 /// Forward and backward pass of a task; everything it needs is allocated.
 struct Pass {
   const ModelConfig& config;
@@ -249,33 +117,38 @@ struct Pass {
   const ops::RopeTable& rope;
   Buffers& b;
 
+  /// `ready` hears of each tensor whose gradient is final.
   void run(const std::function<void(const std::string&)>& ready) const {
     transformer::forward(config, params, task.inputs, rope, b, nullptr);
-    head_backward(config, params, task.targets, gradient_scale, b, grads.head);
+    transformer::head_backward(config, params, task.targets, gradient_scale, b, grads.head);
     ops::row_losses(b.nll, task.targets, row_tokens, task.loss_sum, task.num_targets);
-    if (!config.tie_word_embeddings) {
-      ready("lm_head.weight");
-    }
+    report(Block::kHead, 0, ready);
     b.dx.zero_();
-    ops::rms_norm_backward(b.delta, b.x_last, params.final_norm, b.rstd_last, b.dx,
-                           grads.final_norm);
-    ready("model.norm.weight");
+    ops::rms_norm_backward(b.delta, b.x_last, params.outer[Role::kFinalNorm], b.rstd_last, b.dx,
+                           grads.outer[Role::kFinalNorm]);
+    report(Block::kFinalNorm, 0, ready);
     for (std::int64_t l = config.num_layers - 1; l >= 0; --l) {
       const auto i = static_cast<std::size_t>(l);
-      mlp_backward(config, params.layers[i], grads.layers[i], b.layers[i], b);
-      for (const char* part :
-           {"mlp.down_proj", "mlp.up_proj", "mlp.gate_proj", "post_attention_layernorm"}) {
-        ready(transformer::layer_tensor(l, part));
-      }
-      attention_backward(config, params.layers[i], grads.layers[i], task.inputs, rope, b.layers[i],
-                         b);
-      for (const char* part : {"self_attn.o_proj", "self_attn.v_proj", "self_attn.k_proj",
-                               "self_attn.q_proj", "input_layernorm"}) {
-        ready(transformer::layer_tensor(l, part));
+      transformer::mlp_backward(config, params.layers[i], grads.layers[i], b.layers[i], b);
+      report(Block::kMlp, l, ready);
+      transformer::attention_backward(config, params.layers[i], grads.layers[i], task.inputs, rope,
+                                      b.layers[i], b);
+      report(Block::kAttention, l, ready);
+    }
+    ops::embedding_backward(task.inputs.tokens, b.dx, grads.outer[Role::kEmbedding]);
+    report(Block::kEmbedding, 0, ready);
+  }
+
+ private:
+  /// Backward is forward turned round, and so is the order of a block's tensors.
+  void report(Block block, std::int64_t layer,
+              const std::function<void(const std::string&)>& ready) const {
+    const std::vector<TensorRow>& table = tensor_table();
+    for (auto row = table.rbegin(); row != table.rend(); ++row) {
+      if (row->block == block && row->is_present(config)) {
+        ready(tensor_name(row->role, layer));
       }
     }
-    ops::embedding_backward(task.inputs.tokens, b.dx, grads.embedding);
-    ready("model.embed_tokens.weight");
   }
 };
 

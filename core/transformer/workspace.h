@@ -1,15 +1,17 @@
-// What a Workspace holds. Internal to core/transformer/transformer*.cpp.
+// What a Workspace holds. Internal to core/transformer.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "core/contracts/batch_source.h"
+#include "core/ops/rope.h"
 #include "core/transformer/backend.h"
+#include "core/transformer/buffers.h"
 #include "core/transformer/transformer.h"
-#include "core/transformer/transformer_parts.h"
 
 namespace growmerge {
 
@@ -38,8 +40,8 @@ struct DeviceBatch {
 struct Workspace::Impl {
   std::int64_t head_chunk_rows = 0;
   bool records_graphs = false;
-  std::vector<double> model;    // the numbers of the configuration that buffers depend on
-  std::int64_t generation = 0;  // counts up whenever a buffer gets another address
+  std::optional<ModelConfig> model;  // that buffers were made for
+  std::int64_t generation = 0;       // counts up whenever a buffer gets another address
 
   /// What is held, and the part of it that the last call used where that was smaller.
   struct Held {

@@ -1,4 +1,4 @@
-#include "core/transformer/transformer_workspace.h"
+#include "core/transformer/workspace.h"
 
 #include <ATen/ops/empty.h>
 
@@ -7,31 +7,16 @@
 
 #include "core/base/error.h"
 #include "core/ops/dispatch.h"
+#include "core/transformer/forward.h"
+#include "core/transformer/head.h"
 
 namespace growmerge {
-namespace {
-
-std::vector<double> numbers(const ModelConfig& c) {
-  const auto d = [](std::int64_t x) { return static_cast<double>(x); };
-  std::vector<double> out = {d(c.vocab_size), d(c.hidden_size), d(c.intermediate_size),
-                             d(c.num_layers), d(c.num_heads),   d(c.num_kv_heads),
-                             d(c.head_dim),   c.rope_theta};
-  if (c.rope_scaling) {
-    const RopeScaling& s = *c.rope_scaling;
-    out.insert(out.end(), {s.factor, s.low_freq_factor, s.high_freq_factor,
-                           d(s.original_max_position_embeddings)});
-  }
-  return out;
-}
-
-}  // namespace
 
 transformer::Buffers& Workspace::Impl::buffers(const ModelConfig& config,
                                                transformer::BufferShape wanted,
                                                std::int64_t head_rows) {
-  std::vector<double> now = numbers(config);
-  if (now != model) {
-    model = std::move(now);
+  if (model != config) {
+    model = config;
     training = {};
     inference = {};
     rope = {};
@@ -130,19 +115,9 @@ std::int64_t Workspace::bytes() const {
   const auto add = [&](const at::Tensor& t) {
     total += t.defined() ? static_cast<std::int64_t>(t.nbytes()) : 0;
   };
-  for (const transformer::Buffers* b : {&impl_->training.buffers, &impl_->inference.buffers}) {
-    for (const transformer::LayerBuffers& l : b->layers) {
-      for (const at::Tensor* t : {&l.x, &l.q, &l.k, &l.v, &l.attention, &l.lse, &l.gate, &l.up,
-                                  &l.rstd_input, &l.rstd_post}) {
-        add(*t);
-      }
-      add(b == &impl_->training.buffers ? l.mid : at::Tensor());
-    }
-    add(b == &impl_->training.buffers ? b->x_last : at::Tensor());
-    for (const at::Tensor* t : {&b->rstd_last, &b->norm, &b->delta, &b->hidden, &b->dx,
-                                &b->dattention, &b->positions, &b->logits, &b->nll, &b->scaled,
-                                &b->tile_max, &b->tile_sum, &b->at_target, &b->dhidden}) {
-      add(*t);
+  for (const Impl::Held* held : {&impl_->training, &impl_->inference}) {
+    if (impl_->model && held->shape.num_positions > 0) {
+      total += transformer::buffer_bytes(*impl_->model, held->shape);
     }
   }
   add(impl_->rope.cos);
