@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/model/families.h"
 
 namespace growmerge::upscaling {
 namespace {
@@ -147,7 +148,9 @@ ModelConfig grown_config(const ModelConfig& source, const HypercloningConfig& co
   source.validate();
   const AxisCopies copies = width_copies(source, config.width_factor);
   ModelConfig out = source;
-  out.architecture = "LlamaForCausalLM";
+  if (const char* plain = family_of(source.architecture).folds_into) {
+    out.architecture = plain;
+  }
   out.lm_head_normalization_factor = 1.0;
   out.hidden_size *= copies.of(Axis::kResidual);
   out.intermediate_size *= copies.of(Axis::kFfn);

@@ -2,7 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
+#include <ATen/ops/full.h>
 
 #include <algorithm>
 #include <atomic>
@@ -360,8 +360,9 @@ Model init_model(const ModelConfig& config, std::uint64_t seed) {
   Model model;
   model.config = config;
   for (const auto& [name, shape, place] : model_tensors(config)) {
-    if (place.row->initial == Initial::kOnes) {
-      model.params.set(name, at::ones(shape, at::TensorOptions().dtype(at::kFloat)));
+    if (place.row->initial != Initial::kNormal) {
+      const double value = place.row->initial == Initial::kOnes ? 1.0 : 0.0;
+      model.params.set(name, at::full(shape, value, at::TensorOptions().dtype(at::kFloat)));
       continue;
     }
     at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(at::kFloat));

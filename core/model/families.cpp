@@ -28,7 +28,8 @@ std::vector<Family> make_families() {
       {.architecture = "HyperLlamaForCausalLM",
        .model_type = "hyperllama",
        .defaults = llama_defaults("HyperLlamaForCausalLM"),
-       .own_keys = {"attention_bias", "mlp_bias", "lm_head_normalization_factor"}},
+       .own_keys = {"attention_bias", "mlp_bias", "lm_head_normalization_factor"},
+       .folds_into = "LlamaForCausalLM"},
   };
 }
 

@@ -17,8 +17,6 @@ constexpr const char* kWithout = "is not supported: use a model without it";
 
 using When = RefusedOption::When;
 constexpr RefusedOption kRefused[] = {
-    {"attention_bias", When::kTrue, kWithout},
-    {"mlp_bias", When::kTrue, kWithout},
     {"rope_interleaved", When::kTrue, kWithout},
     {"use_qk_norm", When::kTrue, kWithout},
     {"quantization_config", When::kPresent,

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/base/error.h"
+#include "core/model/families.h"
 
 namespace growmerge {
 namespace {
@@ -13,6 +14,11 @@ constexpr std::string_view kLayerPrefix = "model.layers.";
 
 bool always(const ModelConfig&) { return true; }
 bool when_untied(const ModelConfig& config) { return !config.tie_word_embeddings; }
+bool with_attention_bias(const ModelConfig& config) { return config.attention_bias; }
+bool with_attention_output_bias(const ModelConfig& config) {
+  return config.attention_bias && family_of(config.architecture).attention_output_bias;
+}
+bool with_mlp_bias(const ModelConfig& config) { return config.mlp_bias; }
 
 std::vector<TensorRow> make_table() {
   using enum Axis;
@@ -31,13 +37,20 @@ std::vector<TensorRow> make_table() {
       {kEmbedding, "model.embed_tokens.weight", K::kEmbedding, B::kEmbedding, {vocab, residual}, -1, kNormal, true, always},
       {kInputNorm, "input_layernorm.weight", K::kNormGain, B::kAttention, {residual}, -1, kOnes, false, always},
       {kQuery, "self_attn.q_proj.weight", K::kMatrix, B::kAttention, {queries, residual}, 1, kNormal, true, always},
+      {kQueryBias, "self_attn.q_proj.bias", K::kBias, B::kAttention, {queries}, -1, kZeros, false, with_attention_bias},
       {kKey, "self_attn.k_proj.weight", K::kMatrix, B::kAttention, {keys, residual}, 1, kNormal, true, always},
+      {kKeyBias, "self_attn.k_proj.bias", K::kBias, B::kAttention, {keys}, -1, kZeros, false, with_attention_bias},
       {kValue, "self_attn.v_proj.weight", K::kMatrix, B::kAttention, {keys, residual}, 1, kNormal, true, always},
+      {kValueBias, "self_attn.v_proj.bias", K::kBias, B::kAttention, {keys}, -1, kZeros, false, with_attention_bias},
       {kAttentionOutput, "self_attn.o_proj.weight", K::kMatrix, B::kAttention, {residual, queries}, 1, kNormal, true, always},
+      {kAttentionOutputBias, "self_attn.o_proj.bias", K::kBias, B::kAttention, {residual}, -1, kZeros, false, with_attention_output_bias},
       {kPostAttentionNorm, "post_attention_layernorm.weight", K::kNormGain, B::kMlp, {residual}, -1, kOnes, false, always},
       {kGate, "mlp.gate_proj.weight", K::kMatrix, B::kMlp, {ffn, residual}, 1, kNormal, true, always},
+      {kGateBias, "mlp.gate_proj.bias", K::kBias, B::kMlp, {ffn}, -1, kZeros, false, with_mlp_bias},
       {kUp, "mlp.up_proj.weight", K::kMatrix, B::kMlp, {ffn, residual}, 1, kNormal, true, always},
+      {kUpBias, "mlp.up_proj.bias", K::kBias, B::kMlp, {ffn}, -1, kZeros, false, with_mlp_bias},
       {kDown, "mlp.down_proj.weight", K::kMatrix, B::kMlp, {residual, ffn}, 1, kNormal, true, always},
+      {kDownBias, "mlp.down_proj.bias", K::kBias, B::kMlp, {residual}, -1, kZeros, false, with_mlp_bias},
       {kFinalNorm, "model.norm.weight", K::kFinalNormGain, B::kFinalNorm, {residual}, -1, kOnes, false, always},
       {kHead, "lm_head.weight", K::kHead, B::kHead, {vocab, residual}, 1, kNormal, true, when_untied},
   };
@@ -78,9 +91,13 @@ std::int64_t axis_size(const ModelConfig& config, Axis axis) {
 }
 
 std::string TensorRow::group() const {
+  constexpr std::string_view kWeight = ".weight";
   std::string_view stem = name;
-  stem.remove_suffix(std::string_view(".weight").size());
-  return std::string(stem.substr(stem.rfind('.') + 1));
+  if (stem.ends_with(kWeight)) {
+    stem.remove_suffix(kWeight.size());
+  }
+  const std::size_t last = kind == TensorKind::kBias ? stem.rfind('.') - 1 : stem.size();
+  return std::string(stem.substr(stem.rfind('.', last) + 1));
 }
 
 const std::vector<TensorRow>& tensor_table() {

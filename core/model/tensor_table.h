@@ -26,22 +26,29 @@ enum class Role {
   kEmbedding,
   kInputNorm,
   kQuery,
+  kQueryBias,
   kKey,
+  kKeyBias,
   kValue,
+  kValueBias,
   kAttentionOutput,
+  kAttentionOutputBias,
   kPostAttentionNorm,
   kGate,
+  kGateBias,
   kUp,
+  kUpBias,
   kDown,
+  kDownBias,
   kFinalNorm,
   kHead,
 };
-inline constexpr std::size_t kNumRoles = 12;
+inline constexpr std::size_t kNumRoles = 19;
 
-enum class TensorKind { kEmbedding, kNormGain, kFinalNormGain, kMatrix, kHead };
+enum class TensorKind { kEmbedding, kNormGain, kFinalNormGain, kMatrix, kBias, kHead };
 /// What computes with it, in the order of the forward pass. Attention and MLP are a layer's.
 enum class Block { kEmbedding, kAttention, kMlp, kFinalNorm, kHead };
-enum class Initial { kNormal, kOnes };  // N(0, initializer_range^2), or all ones
+enum class Initial { kNormal, kOnes, kZeros };  // N(0, initializer_range^2) or a constant
 
 struct TensorRow {
   Role role;
@@ -57,7 +64,7 @@ struct TensorRow {
   [[nodiscard]] bool is_in_layer() const {
     return block == Block::kAttention || block == Block::kMlp;
   }
-  /// "q_proj", "embed_tokens": the name of its group in telemetry.
+  /// "q_proj", "q_proj.bias", "embed_tokens": the name of its group in telemetry.
   [[nodiscard]] std::string group() const;
 };
 

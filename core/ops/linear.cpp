@@ -3,6 +3,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -150,6 +151,22 @@ void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Ten
   GM_ON_CUDA(x, linear_forward(x, weight, y, beta));
   const profile::Scope scope("linear_forward", [&] { return work_of(x, y, {x, weight, y}); });
   product(x, weight.t(), y, beta);
+}
+
+void linear_forward_with_bias(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                              const at::Tensor& y) {
+  if (!bias.defined()) {
+    linear_forward(x, weight, y);
+    return;
+  }
+  y.copy_(bias.expand_as(y));
+  linear_forward(x, weight, y, 1.0);
+}
+
+void linear_backward_bias(const at::Tensor& dy, const at::Tensor& dbias) {
+  if (dbias.defined()) {
+    dbias.add_(at::sum(dy, 0, /*keepdim=*/false, dbias.scalar_type()));
+  }
 }
 
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,

@@ -16,6 +16,12 @@ namespace growmerge::ops {
 /// y = x W^T (beta 0), or y += x W^T (beta 1). x [N, in], y [N, out].
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta = 0.0);
+/// y = x W^T + bias, rounded once: the bias [out] stands in y before the product is added. Without
+/// one (an undefined tensor), y = x W^T.
+void linear_forward_with_bias(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                              const at::Tensor& y);
+/// dbias += the sum of dy's rows, in the type of sums. Nothing where dbias [out] is undefined.
+void linear_backward_bias(const at::Tensor& dy, const at::Tensor& dbias);
 /// dx = beta dx + dy W.
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta = 0.0);

@@ -35,14 +35,14 @@ void attend(const ModelConfig& c, const Inputs& inputs, std::int64_t layer, KeyV
 void attention_forward(const ModelConfig& c, const RoleTensors& p, const Inputs& inputs,
                        const ops::RopeTable& rope, std::int64_t layer, KeyValueCache* cache,
                        LayerBuffers& a, Buffers& b) {
-  ops::linear_forward(b.norm, p[kQuery], a.q);
-  ops::linear_forward(b.norm, p[kKey], a.k);
-  ops::linear_forward(b.norm, p[kValue], a.v);
+  ops::linear_forward_with_bias(b.norm, p[kQuery], p[kQueryBias], a.q);
+  ops::linear_forward_with_bias(b.norm, p[kKey], p[kKeyBias], a.k);
+  ops::linear_forward_with_bias(b.norm, p[kValue], p[kValueBias], a.v);
   // In place: what is kept for backward, and cached, is what attention reads.
   ops::rope_(a.q, c.head_dim, rope, inputs.positions, false);
   ops::rope_(a.k, c.head_dim, rope, inputs.positions, false);
   attend(c, inputs, layer, cache, a);
-  ops::linear_forward(a.attention, p[kAttentionOutput], b.delta);
+  ops::linear_forward_with_bias(a.attention, p[kAttentionOutput], p[kAttentionOutputBias], b.delta);
 }
 
 void attention_backward(const ModelConfig& c, const RoleTensors& p, const RoleTensors& g,
@@ -51,6 +51,7 @@ void attention_backward(const ModelConfig& c, const RoleTensors& p, const RoleTe
   const profile::Scope scope("attention backward");
   ops::linear_backward_input(b.dx, p[kAttentionOutput], b.dattention);
   ops::linear_backward_weight(b.dx, a.attention, g[kAttentionOutput]);
+  ops::linear_backward_bias(b.dx, g[kAttentionOutputBias]);
   // A task has read its rows of q, k and v before it writes their gradients there.
   ops::attention_backward(shape_of(c), inputs.segments, a.q, a.k, a.v, a.attention, a.lse,
                           b.dattention, a.q, a.k, a.v);
@@ -62,6 +63,9 @@ void attention_backward(const ModelConfig& c, const RoleTensors& p, const RoleTe
   ops::linear_backward_weight(a.v, b.norm, g[kValue]);
   ops::linear_backward_weight(a.k, b.norm, g[kKey]);
   ops::linear_backward_weight(a.q, b.norm, g[kQuery]);
+  ops::linear_backward_bias(a.v, g[kValueBias]);
+  ops::linear_backward_bias(a.k, g[kKeyBias]);
+  ops::linear_backward_bias(a.q, g[kQueryBias]);
   // Three shares of the gradient of the norm's output: the first one sets, the others add.
   ops::linear_backward_input(a.v, p[kValue], b.delta);
   ops::linear_backward_input(a.k, p[kKey], b.delta, 1.0);

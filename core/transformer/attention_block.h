@@ -1,5 +1,6 @@
 // The attention of a layer, forward and backward side by side:
 //   delta = attention(rope(x Wq^T), rope(x Wk^T), x Wv^T) Wo^T   with x the normalised stream
+// and a bias added to each product where the family has one.
 // Shapes and names as in buffers.h. Causal inside segments; K <= H key-value heads are shared by
 // groups of query heads (arXiv 2305.13245).
 #pragma once

@@ -1,5 +1,6 @@
 // The gated MLP of a layer (arXiv 2002.05202), forward and backward side by side:
 //   delta = (act(x Wgate^T) * (x Wup^T)) Wdown^T   with x the normalised stream
+// and a bias added to each product where the family has one.
 // Shapes and names as in buffers.h.
 #pragma once
 

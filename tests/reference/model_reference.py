@@ -155,6 +155,10 @@ def main():
                 compare(f"{act} {'tied' if tied else 'untied'} {heads}/{kv}", config, ids, [70, 1, 30, 19], "float64",
                         1e-6, 1e-6)
 
+    config = LlamaConfig(vocab_size=97, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2, head_dim=10, initializer_range=0.2,
+                         attention_bias=True, mlp_bias=True)
+    compare("Llama with biases", config, torch.randint(0, 97, (120,)), [70, 1, 30, 19], "float64", 1e-6, 1e-6)
     modeling_llama.LlamaRMSNorm.forward = stock_norm
     smol = json.loads((DATA / "tokenizers/smollm2/config.SmolLM2-135M.json").read_text())
     for act in ("silu", "gelu"):

@@ -127,8 +127,6 @@ TEST(ModelConfig, RefusesOtherModelsByName) {
 }
 
 TEST(ModelConfig, RefusesWhatChangesTheFunction) {
-  EXPECT_ERROR(parse(with("attention_bias", true)), kUnsupported, "attention_bias");
-  EXPECT_ERROR(parse(with("mlp_bias", true)), kUnsupported, "mlp_bias");
   EXPECT_ERROR(parse(with("rope_interleaved", true)), kUnsupported, "rope_interleaved");
   EXPECT_ERROR(parse(with("sliding_window", 4096)), kUnsupported, "sliding_window", "null");
   EXPECT_ERROR(parse(with("layer_types", Json{"sliding_attention"})), kUnsupported, "layer_types");
@@ -178,6 +176,23 @@ TEST(ModelConfig, LayoutAndParameterCount) {
   EXPECT_EQ(num_parameters(c), 100 * 16 + 16 + 2 * layer);
   c.tie_word_embeddings = false;
   EXPECT_EQ(model_tensors(c).back().name, "lm_head.weight");
+}
+
+TEST(ModelConfig, BiasesAreTensorsOfTheirOwn) {
+  Json json = with("attention_bias", true);
+  json["mlp_bias"] = true;
+  const ModelConfig c = parse(json);
+  const std::vector<TensorSpec> layout = model_tensors(c);
+  EXPECT_EQ(layout.size(), 2 + 2 * 16);
+  EXPECT_EQ(layout[3].name, "model.layers.0.self_attn.q_proj.bias");
+  EXPECT_EQ(layout[3].shape, (std::vector<std::int64_t>{16}));
+  EXPECT_EQ(layout[3].place.row->group(), "q_proj.bias");
+  EXPECT_EQ(layout[2].place.row->group(), "q_proj");
+  EXPECT_EQ(layout[0].place.row->group(), "embed_tokens");
+  EXPECT_EQ(layout.back().place.row->group(), "norm");
+  const Json written = Json::parse(model_config_json(c, "float32"));
+  EXPECT_TRUE(written["attention_bias"].get<bool>());
+  EXPECT_TRUE(written["mlp_bias"].get<bool>());
 }
 
 TEST(ModelConfig, SmolLM2HasItsPublishedParameterCount) {

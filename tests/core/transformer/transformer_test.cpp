@@ -35,11 +35,8 @@ Batch small_batch(std::int64_t vocab_size) {
 
 class Gradients : public ::testing::TestWithParam<std::tuple<bool, int, Activation>> {};
 
-// Every tensor along two random directions against central differences in float64.
-TEST_P(Gradients, EqualFiniteDifferences) {
-  const auto [tied, kv_heads, activation] = GetParam();
-  ModelConfig config = tiny_config(kv_heads, tied, activation);
-  config.lm_head_normalization_factor = tied ? 2.0 : 1.0;
+/// Every tensor along two random directions against central differences in float64.
+void expect_finite_differences(const ModelConfig& config) {
   const ParamMap params = random_params(config, 0.4, 1);
   const Batch batch = small_batch(config.vocab_size);
   const ParamMap grads = params.zeros_like(at::ScalarType::Double);
@@ -60,6 +57,20 @@ TEST_P(Gradients, EqualFiniteDifferences) {
       EXPECT_NEAR(analytic, numeric, 1e-7 * (1.0 + std::abs(numeric))) << name;
     }
   }
+}
+
+TEST_P(Gradients, EqualFiniteDifferences) {
+  const auto [tied, kv_heads, activation] = GetParam();
+  ModelConfig config = tiny_config(kv_heads, tied, activation);
+  config.lm_head_normalization_factor = tied ? 2.0 : 1.0;
+  expect_finite_differences(config);
+}
+
+TEST(Transformer, GradientsOfBiasesEqualFiniteDifferences) {
+  ModelConfig config = tiny_config(2, true, Activation::kSilu);
+  config.attention_bias = true;
+  config.mlp_bias = true;
+  expect_finite_differences(config);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Gradients,
