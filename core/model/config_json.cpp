@@ -219,7 +219,7 @@ const Family& family_of_json(const Json& json) {
 }
 
 /// Options that change what the model computes and that are not done here.
-void refuse_unsupported_options(const Json& json) {
+void refuse_unsupported_options(const Json& json, const Family& family) {
   for (const RefusedOption& option : refused_options()) {
     const Json* value = find(json, option.key);
     const bool asks = option.when == RefusedOption::When::kPresent
@@ -230,7 +230,9 @@ void refuse_unsupported_options(const Json& json) {
   }
   if (find(json, "sliding_window") != nullptr) {
     const Json* used = find(json, "use_sliding_window");
-    GM_CHECK(used != nullptr && !flag("use_sliding_window", *used), kUnsupported,
+    const bool is_used =
+        used == nullptr ? family.uses_sliding_window : flag("use_sliding_window", *used);
+    GM_CHECK(!is_used, kUnsupported,
              "'sliding_window' is not supported (attention here sees all earlier tokens): set it "
              "to null only if the model was trained without it");
   }
@@ -244,8 +246,9 @@ void refuse_unsupported_options(const Json& json) {
 }
 
 ModelConfig read_config(const Json& json) {
-  ModelConfig config = family_of_json(json).defaults;
-  refuse_unsupported_options(json);
+  const Family& family = family_of_json(json);
+  refuse_unsupported_options(json, family);
+  ModelConfig config = family.defaults;
   JsonReader reader(json);
   config.describe(reader);
   config.validate();

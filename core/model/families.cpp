@@ -18,6 +18,14 @@ ModelConfig llama_defaults(const char* architecture) {
   return config;
 }
 
+/// What Qwen2Config takes where config.json is silent. Queries, keys and values always have biases.
+ModelConfig qwen2_defaults() {
+  ModelConfig config = llama_defaults("Qwen2ForCausalLM");
+  config.max_position_embeddings = 32768;
+  config.attention_bias = true;
+  return config;
+}
+
 std::vector<Family> make_families() {
   return {
       {.architecture = "LlamaForCausalLM",
@@ -30,6 +38,12 @@ std::vector<Family> make_families() {
        .defaults = llama_defaults("HyperLlamaForCausalLM"),
        .own_keys = {"attention_bias", "mlp_bias", "lm_head_normalization_factor"},
        .folds_into = "LlamaForCausalLM"},
+      {.architecture = "Qwen2ForCausalLM",
+       .model_type = "qwen2",
+       .defaults = qwen2_defaults(),
+       .own_keys = {},
+       .uses_sliding_window = false,
+       .attention_output_bias = false},
   };
 }
 

@@ -21,6 +21,8 @@ struct Family {
   /// Keys of ModelConfig::describe() that this family has beside those that all have. What a family
   /// has not is as its defaults say, and is neither read nor written.
   std::vector<const char*> own_keys;
+  /// What sliding_window means where config.json lacks use_sliding_window.
+  bool uses_sliding_window = true;
   /// attention_bias means the output projection, too.
   bool attention_output_bias = true;
   /// The architecture that remains when growth has folded the head's factor into the weights.

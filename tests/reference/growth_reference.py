@@ -1,6 +1,6 @@
 """Grown directories load in stock Transformers (no remote code) and give the source's logits there.
 
-Random Llamas (MHA, GQA, MQA; tied and untied; gains that are not one) are written by Transformers,
+Random Llamas (MHA, GQA, MQA; tied and untied; gains that are not one) and Qwen2s (biases, too) are written by Transformers,
 grown by 2, 3 and 4, and both are run by Transformers in float64. Written float32 weights that are
 exact (a power of two, no noise) allow 1e-10 of the logits' rms; rounded ones 1e-5 (the weights'
 relative rounding is 6e-8 each).
@@ -14,7 +14,7 @@ from pathlib import Path
 try:
     import torch
     import transformers
-    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 except ImportError as error:
     print(f"skipped: a peer is missing: {error}")
     sys.exit(77)
@@ -22,32 +22,32 @@ except ImportError as error:
 TOOL = Path(os.environ["GROWMERGE_BINARY"]).parent.parent / "tests/upscaling/growmerge_upscale_tool"
 
 
-def make_source(directory, kv_heads, tied):
+def make_source(directory, family, kv_heads, tied):
     torch.manual_seed(kv_heads + 10 * tied)
-    model = LlamaForCausalLM(LlamaConfig(
+    model = AutoModelForCausalLM.from_config(family(
         vocab_size=97, hidden_size=32, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=kv_heads, head_dim=8, max_position_embeddings=64, tie_word_embeddings=tied,
         initializer_range=0.2))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if parameter.dim() == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
     model.save_pretrained(directory)
 
 
-def load(directory):
+def load(directory, family):
     model, info = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float64, output_loading_info=True)
     problems = {k: v for k, v in info.items() if v}
-    if problems or type(model) is not LlamaForCausalLM:
+    if problems or type(model.config) is not family:
         raise SystemExit(f"{directory}: Transformers complains: {problems} ({type(model).__name__})")
     return model.eval()
 
 
-def check(root, kv_heads, tied, ids):
-    source = root / f"kv{kv_heads}-{'tied' if tied else 'untied'}"
-    make_source(source, kv_heads, tied)
+def check(root, family, kv_heads, tied, ids):
+    source = root / f"{family.model_type}-kv{kv_heads}-{'tied' if tied else 'untied'}"
+    make_source(source, family, kv_heads, tied)
     with torch.no_grad():
-        expected = load(source)(ids).logits
+        expected = load(source, family)(ids).logits
     rms = expected.square().mean().sqrt().item()
     failures = 0
     for factor in (2, 3, 4):
@@ -58,7 +58,7 @@ def check(root, kv_heads, tied, ids):
             if grown.returncode != 0:
                 raise SystemExit(f"{out.name}: {grown.stdout}")
             with torch.no_grad():
-                difference = (load(out)(ids).logits - expected).abs().max().item() / rms
+                difference = (load(out, family)(ids).logits - expected).abs().max().item() / rms
             allowed = 1e-10 if noise == "none" and factor != 3 else 1e-5
             failures += not difference <= allowed
             print(f"{out.name}: max |difference| / rms {difference:.2e}, allowed {allowed:.0e}")
@@ -71,9 +71,10 @@ def main():
     ids = torch.randint(0, 97, (3, 24), generator=torch.Generator().manual_seed(5))
     failures = 0
     with tempfile.TemporaryDirectory() as root:
-        for kv_heads in (4, 2, 1):
-            for tied in (True, False):
-                failures += check(Path(root), kv_heads, tied, ids)
+        for family in (LlamaConfig, Qwen2Config):
+            for kv_heads in (4, 2, 1):
+                for tied in (True, False):
+                    failures += check(Path(root), family, kv_heads, tied, ids)
     return 1 if failures else 0
 
 

@@ -20,7 +20,7 @@ try:
     import torch
     import yaml
     from safetensors.torch import load_file
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
     from mergekit.merge_methods.generalized_task_arithmetic import GeneralizedTaskArithmeticMerge
@@ -35,14 +35,14 @@ TOOL = BUILD / "tests/merging/growmerge_merge_tool"
 NAMES = ["m0", "m1", "m2"]
 SEED = 11
 
-def make_models(root, tied, dtypes):
+def make_models(root, family, tied, dtypes):
     """A base and three models that differ from it by small random steps."""
     for index, name in enumerate(["base", *NAMES]):
         torch.manual_seed(100 + index)
-        config = LlamaConfig(
+        config = family(
             vocab_size=1000, hidden_size=64, intermediate_size=96, num_hidden_layers=4,
             num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
         if name != "base":
             with torch.no_grad():
                 for parameter, origin in zip(model.parameters(), base.parameters()):
@@ -52,7 +52,7 @@ def make_models(root, tied, dtypes):
             with torch.no_grad():
                 for parameter in base.parameters():
                     parameter.add_(0.02 * torch.randn_like(parameter))
-        stored = LlamaForCausalLM(config)
+        stored = AutoModelForCausalLM.from_config(config)
         stored.load_state_dict(model.state_dict())
         stored.to(dtypes[index]).save_pretrained(root / name)
 
@@ -72,7 +72,7 @@ def merge_both(root, recipe, label):
     with our_draws(root, recipe) if recipe.pop("random_seed", None) else nullcontext():
         options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False)
         run_merge(MergeConfiguration.model_validate(recipe), str(peer), options)
-    model = LlamaForCausalLM.from_pretrained(ours)  # stock Transformers loads it
+    model = AutoModelForCausalLM.from_pretrained(ours)  # stock Transformers loads it
     assert model.dtype == torch.float32
     return load_file(peer / "model.safetensors"), load_file(ours / "model.safetensors")
 
@@ -232,12 +232,13 @@ def main():
         print(f"skipped: needs {TOOL}")
         sys.exit(77)
     bf16, f16, f32 = torch.bfloat16, torch.float16, torch.float32
-    for tied, dtypes in ((True, [bf16] * 4), (False, [f32, bf16, f16, f32])):
+    for family, tied, dtypes in ((LlamaConfig, True, [bf16] * 4), (LlamaConfig, False, [f32, bf16, f16, f32]),
+                                 (Qwen2Config, True, [bf16] * 4)):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            make_models(root, tied, dtypes)
+            make_models(root, family, tied, dtypes)
             for label, recipe in recipes(root):
-                compare(root, recipe, f"{label}-{'tied' if tied else 'untied'}")
+                compare(root, recipe, f"{family.model_type}-{label}-{'tied' if tied else 'untied'}")
     print("merges equal mergekit's")
 
 

@@ -2,7 +2,8 @@
 
 stories260K in float32: logits to 1e-5 of the largest, log-probabilities of reference.json to 1e-4 (it holds five
 digits), the greedy sample word for word. SmolLM2-135M's shape with random weights, silu and gelu, tied and untied:
-logits and gradients in float32; smaller shapes in float64. Packed segments against documents run one by one.
+logits and gradients in float32; smaller shapes in float64. Other families (Llama with biases, Qwen2) in both, and their
+greedy continuation token by token. Packed segments against documents run one by one.
 
 Transformers rounds to float32 inside float64 models (norms, eager softmax, cos and sin). Norm and softmax are kept in
 float64 here; cos and sin are float32 on both sides, from different libraries: hence 1e-6, not 1e-12.
@@ -20,8 +21,9 @@ try:
     import torch
     from safetensors.torch import load_file, save_file
     import transformers
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config
     from transformers.models.llama import modeling_llama
+    from transformers.models.qwen2 import modeling_qwen2
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -80,7 +82,7 @@ def peer(model, batch):
 def compare(name, config, ids, lengths, dtype, logit_bound, gradient_bound):
     torch.manual_seed(1)
     config._attn_implementation = "sdpa" if dtype == "float64" else "eager"
-    model = LlamaForCausalLM(config).to(torch.float32)
+    model = AutoModelForCausalLM.from_config(config).to(torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
@@ -105,6 +107,37 @@ def compare(name, config, ids, lengths, dtype, logit_bound, gradient_bound):
         if difference >= worst:
             worst, where = difference, key
     check(f"{name}: gradients (worst {where})", worst, gradient_bound)
+
+
+def greedy(name, config):
+    """Both continue the same prompt of a random model, whose choices are far apart."""
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(config).to(torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    prompt = torch.randint(0, config.vocab_size, (7,))
+    theirs = model.generate(prompt.unsqueeze(0), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        ours = dump(folder, "float32", {"tokens": prompt, "num_new": torch.tensor([24])})["continued"]
+    check(f"{name}: greedy tokens that differ", (theirs[0, 7:] != ours).sum().item(), 0)
+
+
+def other_families():
+    shape = {"vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+             "num_attention_heads": 4, "initializer_range": 0.2}
+    ids = torch.randint(0, 97, (120,))
+    biased = {"attention_bias": True, "mlp_bias": True, "head_dim": 10}
+    configs = {"Llama with biases": LlamaConfig(**shape, **biased, num_key_value_heads=2)}
+    for kv in (4, 2, 1):
+        for tied in (True, False):
+            configs[f"Qwen2 4/{kv} {'tied' if tied else 'untied'}"] = Qwen2Config(
+                **shape, num_key_value_heads=kv, tie_word_embeddings=tied)
+    for name, config in configs.items():
+        compare(name, config, ids, [70, 1, 30, 19], "float64", 1e-6, 1e-6)
+        greedy(name, config)
 
 
 def stories(folder):
@@ -141,6 +174,7 @@ def main():
 
     torch.manual_seed(0)
     stock_norm = modeling_llama.LlamaRMSNorm.forward
+    stock_qwen2_norm = modeling_qwen2.Qwen2RMSNorm.forward
     modeling_llama.LlamaRMSNorm.forward = norm_in_its_dtype
     rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -155,11 +189,14 @@ def main():
                 compare(f"{act} {'tied' if tied else 'untied'} {heads}/{kv}", config, ids, [70, 1, 30, 19], "float64",
                         1e-6, 1e-6)
 
-    config = LlamaConfig(vocab_size=97, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
-                         num_attention_heads=4, num_key_value_heads=2, head_dim=10, initializer_range=0.2,
-                         attention_bias=True, mlp_bias=True)
-    compare("Llama with biases", config, torch.randint(0, 97, (120,)), [70, 1, 30, 19], "float64", 1e-6, 1e-6)
+    modeling_qwen2.Qwen2RMSNorm.forward = norm_in_its_dtype
+    other_families()
     modeling_llama.LlamaRMSNorm.forward = stock_norm
+    modeling_qwen2.Qwen2RMSNorm.forward = stock_qwen2_norm
+    qwen = Qwen2Config(vocab_size=8000, hidden_size=448, intermediate_size=1216, num_hidden_layers=8,
+                       num_attention_heads=7, num_key_value_heads=1, tie_word_embeddings=True,
+                       rope_parameters={"rope_type": "default", "rope_theta": 1e6})
+    compare("Qwen2 of half Qwen2.5-0.5B's width", qwen, torch.randint(0, 8000, (60,)), [40, 20], "float32", 1e-5, 1e-4)
     smol = json.loads((DATA / "tokenizers/smollm2/config.SmolLM2-135M.json").read_text())
     for act in ("silu", "gelu"):
         for tied in (True, False):

@@ -114,7 +114,7 @@ TEST(ModelConfig, HyperLlamaKeepsItsFactor) {
 
 TEST(ModelConfig, RefusesOtherModelsByName) {
   for (const char* name :
-       {"MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "GPT2LMHeadModel"}) {
+       {"MistralForCausalLM", "Qwen3ForCausalLM", "GPT2LMHeadModel"}) {
     EXPECT_ERROR(parse(with("architectures", Json{name})), kUnsupported, "c/config.json", name,
                  "use a Llama model");
   }
@@ -176,6 +176,28 @@ TEST(ModelConfig, LayoutAndParameterCount) {
   EXPECT_EQ(num_parameters(c), 100 * 16 + 16 + 2 * layer);
   c.tie_word_embeddings = false;
   EXPECT_EQ(model_tensors(c).back().name, "lm_head.weight");
+}
+
+TEST(ModelConfig, Qwen2HasBiasesOfQueriesKeysAndValues) {
+  Json json = with("architectures", Json{"Qwen2ForCausalLM"});
+  json["sliding_window"] = 4096;  // published files say so, and that it is not used
+  json["max_window_layers"] = 21;
+  const ModelConfig c = parse(json);
+  EXPECT_EQ(c.architecture, "Qwen2ForCausalLM");
+  EXPECT_EQ(c.max_position_embeddings, 32768);
+  const std::vector<TensorSpec> layout = model_tensors(c);
+  EXPECT_EQ(layout.size(), 2 + 2 * 12);
+  EXPECT_EQ(layout[7].name, "model.layers.0.self_attn.v_proj.bias");
+  EXPECT_EQ(layout[8].name, "model.layers.0.self_attn.o_proj.weight");
+  const Json written = Json::parse(model_config_json(c, "float32"));
+  EXPECT_EQ(written["model_type"], "qwen2");
+  EXPECT_FALSE(written.contains("attention_bias"));
+  EXPECT_EQ(parse(written), parse_model_config(written.dump(), "again"));
+  json["use_sliding_window"] = true;
+  EXPECT_ERROR(parse(json), kUnsupported, "sliding_window");
+  json = with("architectures", Json{"Qwen2ForCausalLM"});
+  json["mlp_bias"] = true;
+  EXPECT_ERROR(parse(json), kInvalidArgument, "mlp_bias true needs architecture", "Llama");
 }
 
 TEST(ModelConfig, BiasesAreTensorsOfTheirOwn) {
