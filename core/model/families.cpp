@@ -81,6 +81,24 @@ const Family& family_of(const std::string& architecture) {
        "its layers allow it");
 }
 
+std::string model_config_docs() {
+  std::string out =
+      "Models that are understood, by `architectures` of their config.json:\n\n"
+      "| architecture | model_type | keys that not all have |\n|---|---|---|\n";
+  for (const Family& family : families()) {
+    std::string keys;
+    for (const char* key : family.own_keys) {
+      keys += (keys.empty() ? "`" : ", `") + std::string(key) + "`";
+    }
+    out += concat("| ", family.architecture, " | ", family.model_type, " | ", keys, " |\n");
+  }
+  out +=
+      "\nKeys of config.json that are acted on, with the defaults of LlamaForCausalLM:\n\n"
+      "| key | default | unit | meaning |\n|---|---|---|---|\n";
+  ModelConfig config = families().front().defaults;
+  return out + document_fields([&config](FieldVisitor& v) { config.describe(v); });
+}
+
 bool has_key(const Family& family, const std::string& key) {
   return std::any_of(family.own_keys.begin(), family.own_keys.end(),
                      [&](const char* own) { return key == own; });

@@ -37,6 +37,9 @@ struct Family {
 /// By its model_type; null where there is none.
 [[nodiscard]] const Family* find_family_of_type(const std::string& model_type);
 
+/// What is understood, as Markdown for docs/config.md: the families, and the keys of config.json.
+[[nodiscard]] std::string model_config_docs();
+
 /// Whether only some families have this key of ModelConfig::describe().
 [[nodiscard]] bool is_own_key(const std::string& key);
 [[nodiscard]] bool has_key(const Family& family, const std::string& key);

@@ -7,6 +7,7 @@
 #include "core/base/format.h"
 #include "core/base/log.h"
 #include "core/model/checkpoint.h"
+#include "core/model/families.h"
 #include "core/model/model_config_keys.h"
 #include "core/store/manifest.h"
 #include "core/store/safetensors.h"
@@ -207,6 +208,7 @@ Command inspect_command() {
   out.doc =
       "show a checkpoint, shard, tokenizer, manifest or results; --verify re-reads its hashes";
   out.usage = "PATH... [--verify]";
+  out.config_docs = model_config_docs;
   out.run = inspect;
   return out;
 }
