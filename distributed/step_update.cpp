@@ -49,9 +49,9 @@ std::span<const double> values_of(const at::Tensor& tensor) {
   return {tensor.const_data_ptr<double>(), static_cast<std::size_t>(tensor.numel())};
 }
 
-StepNumbers update_on_cpu(const ParamMap& params, const ParamMap& grads, AdamWState& state,
-                          const ParamMap& compute, const StepSums& sums, const RankRows& rows,
-                          const UpdateOptions& options) {
+StepNumbers update_on_cpu(ParameterStore& store, AdamWState& state, const StepSums& sums,
+                          const RankRows& rows, const UpdateOptions& options) {
+  const OwnedParameters& owned = store.owned();
   double loss_sum = 0.0;
   for (const double loss : values_of(sums.loss())) {
     loss_sum += loss;
@@ -59,21 +59,24 @@ StepNumbers update_on_cpu(const ParamMap& params, const ParamMap& grads, AdamWSt
   double norm = 0.0;
   {
     const profile::Scope scope("gradient norm");
-    norm = std::sqrt(squared_norm(grads)) / sums.targets();
+    const at::Tensor squared = at::full({1}, squared_norm(owned.grads), at::kDouble);
+    store.sum_over_owners(squared);
+    norm = std::sqrt(values_of(squared).front()) / sums.targets();
   }
   if (std::isfinite(loss_sum) && std::isfinite(norm)) {
     const double clip =
         options.clip_norm > 0.0 && norm > options.clip_norm ? options.clip_norm / norm : 1.0;
-    adamw_step_(params, grads, state, options.lr, clip / sums.targets(), options.adamw, compute);
+    adamw_step_(owned.params, owned.grads, state, options.lr, clip / sums.targets(), options.adamw,
+                owned.compute);
   } else {
     ++state.step;
   }
   return {sums.loss(), at::full({1}, norm, at::kDouble), rows.loss()};
 }
 
-StepNumbers update_on_cuda(const ParamMap& params, const ParamMap& grads, AdamWState& state,
-                           const ParamMap& compute, const StepSums& sums, const RankRows& rows,
-                           const UpdateOptions& options) {
+StepNumbers update_on_cuda(ParameterStore& store, AdamWState& state, const StepSums& sums,
+                           const RankRows& rows, const UpdateOptions& options) {
+  const OwnedParameters& owned = store.owned();
   const CudaOps& ops = cuda_ops();
   const at::Device device = sums.loss().device();
   ++state.step;
@@ -89,10 +92,11 @@ StepNumbers update_on_cuda(const ParamMap& params, const ParamMap& grads, AdamWS
                 AdamWSchedule::kSize == 4);
   const at::Tensor norm = at::empty({1}, doubles(device));
   const at::Tensor factors = at::empty({AdamWFactors::kSize}, doubles(device));
-  ops.squared_norm(grads, norm);
+  ops.squared_norm(owned.grads, norm);
+  store.sum_over_owners(norm);
   ops.adamw_factors(known.narrow(0, 0, AdamWSchedule::kSize), norm, sums.loss().sum(0, true),
                     known.narrow(0, AdamWSchedule::kSize, 1), factors);
-  ops.adamw_step(params, grads, state, factors, options.adamw, compute);
+  ops.adamw_step(owned.params, owned.grads, state, factors, options.adamw, owned.compute);
   return {sums.loss(), factors.narrow(0, AdamWFactors::kNorm, 1), rows.loss()};
 }
 
@@ -205,11 +209,10 @@ double StepNumbers::norm() const { return values_of(norm_).front(); }
 
 std::span<const double> StepNumbers::row_losses() const { return values_of(row_losses_); }
 
-StepNumbers update_parameters(const ParamMap& params, const ParamMap& grads, AdamWState& state,
-                              const ParamMap& compute, const StepSums& sums, const RankRows& rows,
-                              const UpdateOptions& options) {
-  return sums.loss().is_cpu() ? update_on_cpu(params, grads, state, compute, sums, rows, options)
-                              : update_on_cuda(params, grads, state, compute, sums, rows, options);
+StepNumbers update_parameters(ParameterStore& store, AdamWState& state, const StepSums& sums,
+                              const RankRows& rows, const UpdateOptions& options) {
+  return sums.loss().is_cpu() ? update_on_cpu(store, state, sums, rows, options)
+                              : update_on_cuda(store, state, sums, rows, options);
 }
 
 }  // namespace growmerge::distributed

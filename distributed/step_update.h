@@ -18,8 +18,8 @@
 
 #include "core/contracts/batch_source.h"
 #include "core/contracts/communicator.h"
+#include "core/contracts/parameter_store.h"
 #include "core/ops/adamw.h"
-#include "core/store/param_map.h"
 #include "core/transformer/transformer.h"
 
 namespace growmerge::distributed {
@@ -92,11 +92,11 @@ struct UpdateOptions {
   AdamWConfig adamw;
 };
 
-/// Takes an AdamW step with the gradients (sums over ranks and targets), unless a loss or the norm
-/// is not finite or there is no target: then parameters and moments stay as they are. Counts the
-/// step in `state` either way.
-[[nodiscard]] StepNumbers update_parameters(const ParamMap& params, const ParamMap& grads,
-                                            AdamWState& state, const ParamMap& compute,
+/// Takes an AdamW step with what the rank owns and its gradients (sums over ranks and targets),
+/// unless a loss or the norm is not finite or there is no target: then parameters and moments stay
+/// as they are. Counts the step in `state` (laid out as store.owned().params) either way.
+/// Collective.
+[[nodiscard]] StepNumbers update_parameters(ParameterStore& store, AdamWState& state,
                                             const StepSums& sums, const RankRows& rows,
                                             const UpdateOptions& options);
 

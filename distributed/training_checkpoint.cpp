@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "core/base/log.h"
 #include "core/store/hashes.h"
 #include "core/store/safetensors.h"
+#include "distributed/sharding/whole_model.h"
 
 namespace growmerge::distributed {
 namespace {
@@ -62,17 +64,6 @@ std::vector<fs::path> files_below(const fs::path& dir) {
   }
   std::sort(out.begin(), out.end());
   return out;
-}
-
-void save_moments(const fs::path& path, const AdamWState& optimizer) {
-  ParamMap all;
-  for (const auto& [name, tensor] : optimizer.m) {
-    all.set("m." + name, tensor);
-  }
-  for (const auto& [name, tensor] : optimizer.v) {
-    all.set("v." + name, tensor);
-  }
-  save_safetensors(path, all, {{"format", "growmerge-moments"}});
 }
 
 void write_state(const fs::path& dir, const TrainingState& state, const AdamWState& optimizer) {
@@ -193,43 +184,87 @@ void copy_values(const SafetensorsFile& file, const std::string& name, const at:
   into.copy_(tensor);
 }
 
+/// What std::filesystem throws is kIo: "writing PATH: ...".
+void with_io_errors(const char* doing, const fs::path& path, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const fs::filesystem_error& e) {
+    fail(ErrorCode::kIo, doing, " ", path.string(), ": ", e.what());
+  }
+}
+
+/// Puts the logical tensors of `owned` into `all` on rank 0, under prefix + name. Collective.
+void gather(const TrainingValues& values, const ParamMap& owned, const char* prefix,
+            ParamMap& all) {
+  values.store.visit_logical(owned,
+                             values.comm.is_root() ? collect_into(all, prefix) : LogicalVisitor());
+}
+
+/// The model in the dtype it is saved in, and the masters where that is not theirs.
+void write_model(const fs::path& dir, const Model& model, const SaveOptions& options) {
+  fs::remove_all(dir);  // what a killed job left
+  fs::create_directories(dir / "trainer");
+  save_model(dir, model, options);
+  const bool is_exact =
+      model.params.empty() || model.params.begin()->second.scalar_type() == options.dtype;
+  if (!is_exact) {
+    save_safetensors(dir / kMaster, model.params, {{"format", "pt"}});
+  }
+}
+
+/// Lets a written directory bear its name.
+void make_whole(const fs::path& partial, const fs::path& whole) {
+  sync_path(partial / "trainer");
+  sync_path(partial);
+  fs::remove_all(whole);  // one that was found damaged and is made again
+  fs::rename(partial, whole);
+  sync_path(whole.parent_path());
+}
+
+void remove_old(const fs::path& work_dir, std::int64_t step, std::int64_t keep_last) {
+  // Later ones are not of this run, or it would have resumed from them.
+  std::vector<fs::path> ours = step_directories(work_dir);
+  std::erase_if(ours, [&](const fs::path& dir) { return *step_of(dir) > step; });
+  for (std::size_t i = static_cast<std::size_t>(keep_last); i < ours.size(); ++i) {
+    fs::remove_all(ours[i]);
+  }
+}
+
 }  // namespace
 
 fs::path save_training_checkpoint(const fs::path& work_dir, const TrainingState& state,
-                                  const Model& model, const AdamWState& optimizer,
-                                  const SaveOptions& options, std::int64_t keep_last) {
+                                  const TrainingValues& values, const SaveOptions& options,
+                                  std::int64_t keep_last) {
   const fs::path whole = work_dir / ("step-" + std::to_string(state.step));
   const fs::path partial = whole.string() + ".tmp";
-  fs::remove_all(partial);
+  const auto on_root = [&](const std::function<void()>& work) {
+    run_agreed(values.comm, [&] {
+      if (values.comm.is_root()) {
+        with_io_errors("writing", whole, work);
+      }
+    });
+  };
   try {
-    fs::create_directories(partial / "trainer");
-    save_model(partial, model, options);
-    save_moments(partial / kMoments, optimizer);
-    const bool is_exact =
-        model.params.empty() || model.params.begin()->second.scalar_type() == options.dtype;
-    if (!is_exact) {
-      save_safetensors(partial / kMaster, model.params, {{"format", "pt"}});
+    {
+      Model model{values.model, {}};
+      gather(values, values.store.owned().params, "", model.params);
+      on_root([&] { write_model(partial, model, options); });
     }
-    write_state(partial, state, optimizer);
-    sync_path(partial / "trainer");
-    sync_path(partial);
-    fs::remove_all(whole);  // one that was found damaged and is made again
-    fs::rename(partial, whole);
-    sync_path(work_dir);
+    ParamMap moments;
+    gather(values, values.optimizer.m, "m.", moments);
+    gather(values, values.optimizer.v, "v.", moments);
+    on_root([&] {
+      save_safetensors(partial / kMoments, moments, {{"format", "growmerge-moments"}});
+      write_state(partial, state, values.optimizer);
+      make_whole(partial, whole);
+      remove_old(work_dir, state.step, keep_last);
+    });
   } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(partial, ignored);
-    try {
-      throw;
-    } catch (const fs::filesystem_error& e) {
-      fail(ErrorCode::kIo, "writing ", whole.string(), ": ", e.what());
+    if (values.comm.is_root()) {
+      std::error_code ignored;
+      fs::remove_all(partial, ignored);
     }
-  }
-  // Later ones are not of this run, or it would have resumed from them.
-  std::vector<fs::path> ours = step_directories(work_dir);
-  std::erase_if(ours, [&](const fs::path& dir) { return *step_of(dir) > state.step; });
-  for (std::size_t i = static_cast<std::size_t>(keep_last); i < ours.size(); ++i) {
-    fs::remove_all(ours[i]);
+    throw;
   }
   return whole;
 }
@@ -262,12 +297,10 @@ void set_aside_later(const fs::path& work_dir, std::int64_t step) {
       const fs::path aside = dir.string() + kDamaged;
       log_warning(concat("moving ", dir.string(), " aside to ", aside.filename().string(),
                          ", which goes when the run has ended"));
-      try {
+      with_io_errors("moving aside", dir, [&] {
         fs::remove_all(aside);
         fs::rename(dir, aside);
-      } catch (const fs::filesystem_error& e) {
-        fail(ErrorCode::kIo, "moving ", dir.string(), " aside: ", e.what());
-      }
+      });
     }
   }
 }
@@ -293,31 +326,41 @@ TrainingState read_training_state(const fs::path& dir) {
   return state;
 }
 
-void load_training_checkpoint(const fs::path& dir, const ParamMap& params, AdamWState& optimizer) {
-  optimizer.step = read_state_json(dir).value("optimizer_step", std::int64_t{0});
-  if (fs::exists(dir / kMaster)) {
-    const SafetensorsFile file = SafetensorsFile::open(dir / kMaster);
-    for (const auto& [name, tensor] : params) {
-      copy_values(file, name, tensor);
+void load_training_checkpoint(const fs::path& dir, const TrainingValues& values) {
+  std::optional<CheckpointReader> model;
+  std::optional<SafetensorsFile> masters;  // where the model is saved in a smaller dtype
+  std::optional<SafetensorsFile> moments;
+  run_agreed(values.comm, [&] {
+    values.optimizer.step = read_state_json(dir).value("optimizer_step", std::int64_t{0});
+    if (!values.comm.is_root()) {
+      return;
     }
-  } else {
-    const CheckpointReader reader = CheckpointReader::open(dir);
-    for (const auto& [name, tensor] : params) {
-      copy_values(reader.file(name), name, tensor);
+    if (fs::exists(dir / kMaster)) {
+      masters = SafetensorsFile::open(dir / kMaster);
+    } else {
+      model = CheckpointReader::open(dir);
     }
+    moments = SafetensorsFile::open(dir / kMoments);
+  });
+  const OwnedParameters& owned = values.store.owned();
+  values.store.fill_logical(owned.params, [&](const std::string& name, const at::Tensor& into) {
+    copy_values(masters ? *masters : model->file(name), name, into);
+  });
+  for (const auto& [name, copy] : owned.compute) {
+    copy.copy_(owned.params.at(name));
   }
-  const SafetensorsFile moments = SafetensorsFile::open(dir / kMoments);
-  for (const auto& [name, tensor] : optimizer.m) {
-    copy_values(moments, "m." + name, tensor);
-  }
-  for (const auto& [name, tensor] : optimizer.v) {
-    copy_values(moments, "v." + name, tensor);
-  }
+  const auto fill = [&](const ParamMap& moment, const char* prefix) {
+    values.store.fill_logical(moment, [&](const std::string& name, const at::Tensor& into) {
+      copy_values(*moments, prefix + name, into);
+    });
+  };
+  fill(values.optimizer.m, "m.");
+  fill(values.optimizer.v, "v.");
 }
 
 void publish_checkpoint(const fs::path& work_dir, const fs::path& step_dir,
                         const PublishOptions& options) {
-  try {
+  with_io_errors("finishing", work_dir, [&] {
     if (step_dir != work_dir) {
       link_files(work_dir, step_dir, options.keep_moments);
     }
@@ -327,9 +370,7 @@ void publish_checkpoint(const fs::path& work_dir, const fs::path& step_dir,
         fs::remove_all(dir);
       }
     }
-  } catch (const fs::filesystem_error& e) {
-    fail(ErrorCode::kIo, "finishing ", work_dir.string(), ": ", e.what());
-  }
+  });
 }
 
 }  // namespace growmerge::distributed

@@ -6,7 +6,8 @@
 // step-N.tmp, synced and renamed, so what bears the name is whole. Nothing in it depends on the
 // world size. Format: docs/formats/training_checkpoint.md.
 //
-// One rank (0) calls these functions.
+// Rank 0 reads and writes. Saving and loading are collective, because every rank holds a part of
+// the values; rank 0 alone calls what only looks at directories.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,8 @@
 #include <optional>
 #include <string>
 
+#include "core/contracts/communicator.h"
+#include "core/contracts/parameter_store.h"
 #include "core/model/checkpoint.h"
 #include "core/ops/adamw.h"
 
@@ -37,12 +40,21 @@ struct TrainingState {
   std::map<std::string, double> window;
 };
 
-/// Writes WORK_DIR/step-N, whole or not at all, and removes the oldest beyond keep_last. Errors:
-/// kCorrupt (NaN in the model), kIo (the unfinished directory is removed; older ones stay).
-/// Returns its path.
+/// The values of a checkpoint, as the ranks hold them.
+struct TrainingValues {
+  const ModelConfig& model;
+  ParameterStore& store;
+  AdamWState& optimizer;  // laid out as store.owned().params
+  Communicator& comm;
+};
+
+/// Writes WORK_DIR/step-N, whole or not at all, and removes the oldest beyond keep_last.
+/// Collective. Memory, on rank 0: the logical masters, then the logical moments, where its store
+/// shares no memory with them. Errors, on all ranks alike: kCorrupt (NaN in the model), kIo (the
+/// unfinished directory is removed; older ones stay). Returns its path.
 std::filesystem::path save_training_checkpoint(const std::filesystem::path& work_dir,
-                                               const TrainingState& state, const Model& model,
-                                               const AdamWState& optimizer,
+                                               const TrainingState& state,
+                                               const TrainingValues& values,
                                                const SaveOptions& options, std::int64_t keep_last);
 
 /// work_dir itself where a run has ended in it, else the newest whole one, or nothing where there
@@ -63,10 +75,9 @@ void set_aside_later(const std::filesystem::path& work_dir, std::int64_t step);
   return state.step == state.num_steps;
 }
 
-/// Loads masters into `params` and moments into `optimizer` (in place). Errors: kMismatch naming
-/// the first tensor that does not fit, kCorrupt.
-void load_training_checkpoint(const std::filesystem::path& dir, const ParamMap& params,
-                              AdamWState& optimizer);
+/// Loads masters, copies and moments (in place) and the optimizer's step. Collective. Errors, on
+/// all ranks alike: kMismatch naming the first tensor that does not fit, kCorrupt.
+void load_training_checkpoint(const std::filesystem::path& dir, const TrainingValues& values);
 
 /// Ends a run: makes step-N's files those of work_dir itself (links where the file system has
 /// them, copies elsewhere), and removes unfinished and damaged checkpoints, and the step-*

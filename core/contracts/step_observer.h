@@ -23,9 +23,9 @@ class StepObserver {
   /// Whether after_step() has something to do after this step. Where nobody has, a training loop on
   /// GPUs goes on without waiting for them.
   [[nodiscard]] virtual bool wants(std::int64_t step) const { return true; }
-  /// Called on every rank with the up-to-date fp32 master weights, on the device that trains. Adds
-  /// named scalars to `metrics`, which are logged with the step's own (JSONL and TensorBoard). Must
-  /// not change the parameters.
+  /// Called on every rank that wants the step, with the up-to-date fp32 master weights, whole, on
+  /// the device that trains. Adds named scalars to `metrics`, which are logged with the step's own
+  /// (JSONL and TensorBoard). Must not change the parameters.
   virtual void after_step(const StepInfo& info, const ParamMap& params,
                           std::map<std::string, double>& metrics) = 0;
 };

@@ -21,7 +21,8 @@
 #include "core/transformer/backend.h"
 #include "core/transformer/transformer.h"
 #include "distributed/device.h"
-#include "distributed/gradient_buckets.h"
+#include "distributed/sharding/replicated_store.h"
+#include "distributed/sharding/whole_model.h"
 #include "distributed/step_update.h"
 
 namespace growmerge::distributed {
@@ -46,15 +47,17 @@ class Steps {
  public:
   Steps(const ModelConfig& config, std::int64_t rows, std::int64_t tokens, at::ScalarType dtype,
         at::Device device)
-      : config_(config), rows_(rows), tokens_(tokens), device_(device) {
-    for (const auto& [name, tensor] : init_model(config, 1).params) {
-      masters_.set(name, tensor.to(device));
-    }
-    if (dtype != at::kFloat) {
-      compute_ = masters_.to(dtype);
-    }
-    buckets_.emplace(masters_, at::kFloat, std::int64_t{64'000'000});
-    state_ = make_adamw_state(masters_);
+      : config_(config),
+        rows_(rows),
+        tokens_(tokens),
+        device_(device),
+        store_(init_model(config, 1).params,
+               {.num_layers = config.num_layers,
+                .compute = dtype,
+                .device = device,
+                .bucket_bytes = 64'000'000},
+               *comm_),
+        state_(make_adamw_state(store_.owned().params)) {
     workspace_.record_graphs(true);
   }
 
@@ -72,14 +75,17 @@ class Steps {
   StepNumbers take() {
     const Batch batch = random_batch(config_, rows_, tokens_);
     RankRows rows(rows_, device_);
-    buckets_->zero();
-    rows.add(batch, row_losses_and_gradients(config_, compute_.empty() ? masters_ : compute_, batch,
-                                             1.0, buckets_->grads(), {}, &workspace_));
-    buckets_->finish(*comm_);
+    store_.zero_gradients();
+    {
+      const WholeModel whole(store_);
+      rows.add(batch, row_losses_and_gradients(config_, whole.params(), batch, 1.0,
+                                               whole.gradients(), {}, &workspace_));
+    }
+    store_.finish_gradients();
     StepSums sums(1, device_);
     sums.add(rows);
     sums.reduce(*comm_);
-    return update_parameters(masters_, buckets_->grads(), state_, compute_, sums, rows,
+    return update_parameters(store_, state_, sums, rows,
                              {.lr = 1e-4, .clip_norm = 1.0, .adamw = {}});
   }
 
@@ -95,11 +101,10 @@ class Steps {
   std::int64_t rows_;
   std::int64_t tokens_;
   at::Device device_;
-  ParamMap masters_, compute_;
-  std::optional<GradientBuckets> buckets_;
+  std::unique_ptr<Communicator> comm_ = make_single_process_communicator();
+  ReplicatedStore store_;
   AdamWState state_;
   Workspace workspace_;
-  std::unique_ptr<Communicator> comm_ = make_single_process_communicator();
   std::deque<StepNumbers> taken_;
   double loss_ = 0.0;
 };
