@@ -36,6 +36,8 @@ bool has_telling_adjective(const LanguageConfig& language, const Meaning& meanin
            (meaning.preposition < 0 || meaning.place.adjective >= 0)));
 }
 
+// A language is asked only what it marks, and a meaning only shows what it holds: a pair whose two
+// sentences were equal would be scored as a coin toss.
 const std::array<Phenomenon, 7> kPhenomena{{
     {"subject_verb_number",
      {.verb_number = true},
@@ -93,6 +95,7 @@ std::pair<double, double> write_split(const ArtificialLanguage& language, const 
     line["text"] = document.text;
     line["language"] = name;
     text += line.dump() + "\n";
+    // The text's exact information: what a perfect model would pay for this split.
     bits += document.bits;
     bytes += static_cast<double>(document.text.size());
   }
@@ -133,6 +136,7 @@ nlohmann::ordered_json write_language(const ArtificialLanguage& language,
 
 }  // namespace
 
+// As languages of a study lie: a large base, and two with less text that differ from it more.
 std::vector<LanguageConfig> ArtificialConfig::default_languages() {
   LanguageConfig base;
   base.name = "base";
@@ -180,6 +184,7 @@ ArtificialLanguage::ArtificialLanguage(const ArtificialConfig& config,
 
 ArtificialDocument ArtificialLanguage::document(const std::string& split,
                                                 std::uint64_t index) const {
+  // Splits draw from streams of their own, so a longer one changes no other.
   const Philox random(seed_, stream_id(concat("artificial ", config().name, " ", split)));
   Draws draws(random, index);
   ArtificialDocument document;
@@ -193,6 +198,7 @@ ArtificialDocument ArtificialLanguage::document(const std::string& split,
 
 SentenceExpectation ArtificialLanguage::expectation() const {
   SentenceExpectation expected = grammar_.expected_sentence(surface_.lengths());
+  // The full stop; a sentence's words bring their own spaces.
   expected.bytes += 1.0;
   return expected;
 }
@@ -200,6 +206,7 @@ SentenceExpectation ArtificialLanguage::expectation() const {
 double ArtificialLanguage::bits_per_byte() const {
   const SentenceExpectation expected = expectation();
   const auto sentences = static_cast<double>(sentences_per_document_);
+  // The spaces between sentences cost bytes and tell nothing.
   return sentences * expected.bits / (sentences * expected.bytes + sentences - 1.0);
 }
 
@@ -218,6 +225,7 @@ std::vector<ArtificialPair> ArtificialLanguage::pairs(std::int64_t count) const 
   for (std::uint64_t draw = 0; static_cast<std::int64_t>(pairs.size()) < count; ++draw) {
     GM_CHECK(misses++ < kMostMisses, kInvalidArgument, "languages: '", config().name, "': ", count,
              " different pairs were not found; ask for fewer, or for more words");
+    // In turn, so that each has its share; a meaning that does not show it is drawn again.
     const Phenomenon& phenomenon = *phenomena[pairs.size() % phenomena.size()];
     Draws draws(random, draw);
     const Meaning meaning = grammar_.sample(draws);
@@ -240,6 +248,7 @@ void write_artificial(const ArtificialConfig& config, const fs::path& dir) {
   entropy["unit"] = "bits; bytes are UTF-8; bits_per_byte is the mean no model can go below";
   std::optional<ArtificialLanguage> base;
   for (const LanguageConfig& language : config.languages) {
+    // The first language is the base that the others borrow their cognates from.
     const ArtificialLanguage made(config, language, base ? &*base : nullptr);
     entropy["languages"][language.name] =
         write_language(made, config.sentences_per_document, dir / language.name);

@@ -25,6 +25,7 @@ struct Candidate {
 };
 
 struct LessUrgent {
+  // A priority queue gives its largest: the most frequent pair, of equals the one of smaller ids.
   bool operator()(const Candidate& a, const Candidate& b) const {
     return a.count != b.count ? a.count < b.count : a.pair > b.pair;
   }
@@ -54,6 +55,8 @@ class Learner {
       Candidate top = queue_.top();
       queue_.pop();
       const std::int64_t now = counts_[top.pair];
+      // Counts that fell since the push are not searched for in the queue: an entry is made right
+      // when it comes to the top.
       if (top.count != now) {
         top.count = now;
         if (now > 0) {
@@ -76,6 +79,7 @@ class Learner {
     counts_[pair] += count;
     if (count > 0) {
       auto& list = grown_[pair];
+      // A word's pairs come one behind another, so looking at the last entry finds repeats.
       if (list.empty() || list.back() != word) {
         list.push_back(word);
       }
@@ -98,6 +102,7 @@ class Learner {
     const std::string text = learned_.tokens[static_cast<std::size_t>(left)] +
                              learned_.tokens[static_cast<std::size_t>(right)];
     const auto [it, is_new] = ids_.emplace(text, static_cast<std::int32_t>(learned_.tokens.size()));
+    // Text that happened to spell a special token must never become it.
     if (it->second < num_reserved_) {
       return;
     }
@@ -105,6 +110,7 @@ class Learner {
     if (is_new) {
       learned_.tokens.push_back(text);
     }
+    // The same pair can come again when other merges make its parts anew; it has its merge.
     if (merged_.emplace(top.pair, id).second) {
       learned_.merges.emplace_back(left, right);
     }
@@ -117,12 +123,15 @@ class Learner {
   void merge_in_word(std::uint32_t index, std::int32_t left, std::int32_t right, std::int32_t id) {
     CountedWord& word = words_[index];
     auto& symbols = word.symbols;
+    // In place: symbols are read at i and kept at `kept`, which is never ahead of it.
     std::size_t kept = 0;
     for (std::size_t i = 0; i < symbols.size(); ++kept) {
       if (symbols[i] != left || i + 1 >= symbols.size() || symbols[i + 1] != right) {
         symbols[kept] = symbols[i++];
         continue;
       }
+      // The neighbour before is a merged symbol already where two merges touch, which is why it is
+      // read from what was kept.
       if (kept > 0) {
         change(make_pair_key(symbols[kept - 1], left), -word.count, index);
         change(make_pair_key(symbols[kept - 1], id), word.count, index);

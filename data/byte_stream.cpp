@@ -20,6 +20,7 @@ class PlainStream final : public ByteStream {
  public:
   explicit PlainStream(std::filesystem::path path)
       : path_(std::move(path)), file_(std::fopen(path_.c_str(), "rbe"), &std::fclose) {
+    // errno, kept before anything else can change it.
     const int error = errno;
     GM_CHECK(file_ != nullptr || error != ENOENT, kNotFound, path_.string(), ": no such file");
     GM_CHECK(file_ != nullptr, kIo, path_.string(), ": cannot open: ", std::strerror(error));
@@ -44,6 +45,7 @@ class PlainStream final : public ByteStream {
 class GzipStream final : public ByteStream {
  public:
   explicit GzipStream(std::filesystem::path path) : file_(std::move(path)), input_(kBufferBytes) {
+    // zlib's code: the largest window, and gzip headers alone (no bare zlib stream).
     constexpr int kGzipOnly = 15 + 16;
     GM_CHECK(inflateInit2(&state_, kGzipOnly) == Z_OK, kInternal, "zlib cannot start");
   }
@@ -55,11 +57,13 @@ class GzipStream final : public ByteStream {
     state_.next_out = reinterpret_cast<Bytef*>(bytes);
     state_.avail_out = static_cast<uInt>(std::min<std::size_t>(size, 1 << 30));
     const uInt wanted = state_.avail_out;
+    // Until there is a byte: callers take 0 for the end.
     while (state_.avail_out == wanted) {
       if (state_.avail_in == 0) {
         state_.next_in = reinterpret_cast<Bytef*>(input_.data());
         state_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
         if (state_.avail_in == 0) {
+          // An empty file is no gzip file; what ends inside a member was cut off.
           GM_CHECK(between_members_ && file_.file_bytes_read() > 0, kCorrupt, file_.path().string(),
                    ": gzip data ends early, after ", file_.file_bytes_read(),
                    " bytes: the file is truncated");
@@ -71,6 +75,7 @@ class GzipStream final : public ByteStream {
         between_members_ = false;
       }
       const int result = inflate(&state_, Z_NO_FLUSH);
+      // Z_BUF_ERROR only says that it wants more input, which the next round reads.
       GM_CHECK(result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR, kCorrupt,
                file_.path().string(), ": damaged gzip data before byte ", file_.file_bytes_read(),
                ": ", state_.msg != nullptr ? state_.msg : "unknown error");
@@ -110,6 +115,7 @@ class ZstdStream final : public ByteStream {
       GM_CHECK(ZSTD_isError(result) == 0, kCorrupt, file_.path().string(),
                ": damaged zstd data before byte ", file_.file_bytes_read(), ": ",
                ZSTD_getErrorName(result));
+      // 0 is the end of a frame; another may follow, as with gzip's members.
       frame_done_ = result == 0;
       drain_ = out.pos == out.size && !frame_done_;  // more output may be waiting inside
     }

@@ -18,11 +18,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Users name either the model's folder or its tokenizer.json.
 fs::path directory_of(const fs::path& tokenizer) {
   std::error_code ignored;
   return fs::is_directory(tokenizer, ignored) ? tokenizer : tokenizer.parent_path();
 }
 
+/// null where there is no such file: which of them exist differs from model to model.
 nlohmann::json read_json(const fs::path& path) {
   std::ifstream in(path);
   if (!in) {

@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// What is longer is a file that is not what its name says, and would fill the memory first.
 constexpr std::size_t kLargestDocument = std::size_t{1} << 30;
 
 enum class Kind { kUnknown, kText, kJsonLines };
@@ -42,6 +43,8 @@ void add_directory(const fs::path& dir, std::vector<fs::path>& files) {
        it.increment(error)) {
     GM_CHECK(!error, kIo, dir.string(), ": cannot list: ", error.message());
     const std::string name = it->path().filename().string();
+    // Hidden folders hold other programs' files (.git, .cache); a .txt there is no text to train
+    // on.
     if (name.starts_with('.')) {
       it.disable_recursion_pending();
     } else if (it->is_regular_file(error) && kind_of(it->path()) != Kind::kUnknown) {
@@ -53,6 +56,7 @@ void add_directory(const fs::path& dir, std::vector<fs::path>& files) {
 
 std::vector<fs::path> match_pattern(const std::string& pattern) {
   glob_t result{};
+  // GLOB_ERR: a directory that cannot be read must not silently give fewer files.
   const int status = glob(pattern.c_str(), GLOB_NOSORT | GLOB_ERR, nullptr, &result);
   std::vector<fs::path> paths(result.gl_pathv, result.gl_pathv + result.gl_pathc);
   globfree(&result);
@@ -68,7 +72,7 @@ std::string position(const fs::path& file, std::uint64_t line) {
   return line == 0 ? file.string() : file.string() + ":" + std::to_string(line);
 }
 
-/// What JSON calls the value, for error messages.
+/// The names of its fields, for error messages; the first 200 characters or so.
 std::string known_fields(const nlohmann::json& object) {
   std::string names;
   for (const auto& [name, value] : object.items()) {
@@ -87,6 +91,7 @@ std::optional<Document> parse_json_fast([[maybe_unused]] const RawDocument& raw,
                                         [[maybe_unused]] const TextInput& input,
                                         [[maybe_unused]] const fs::path& file) {
 #ifdef GROWMERGE_HAVE_SIMDJSON
+  // It keeps its buffers from line to line; encoding runs on several threads.
   thread_local simdjson::dom::parser parser;
   simdjson::dom::object object;
   if (parser.parse(raw.bytes).get(object) != simdjson::SUCCESS) {
@@ -168,6 +173,7 @@ std::vector<fs::path> expand_input(const std::string& path) {
     files.push_back(name);
   }
   GM_CHECK(!files.empty(), kNotFound, path, ": no .txt or .jsonl file (also .gz, .zst) is there");
+  // By bytes: neither the locale nor the file system's order may decide what is read first.
   std::sort(files.begin(), files.end(),
             [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
   return files;
@@ -177,6 +183,7 @@ RawReader::RawReader(const TextInput& input)
     : lines_(input.lines), files_(expand_input(input.path)), buffer_(1 << 18) {
   for (const fs::path& file : files_) {
     std::error_code ignored;
+    // For a progress line alone, so a size that cannot be read is no error.
     total_bytes_ += fs::file_size(file, ignored);
   }
 }
@@ -208,6 +215,7 @@ bool RawReader::next_line(std::string& line) {
       return any;
     }
     any = true;
+    // memchr scans many bytes at a time; most of a corpus is inside lines.
     const char* from = buffer_.data() + begin_;
     const auto* newline = static_cast<const char*>(std::memchr(from, '\n', end_ - begin_));
     const std::size_t length =
@@ -226,6 +234,7 @@ bool RawReader::next_line(std::string& line) {
 bool RawReader::next(RawDocument& document) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   for (; file_ < files_.size(); next_file()) {
+    // The reader stops behind each document and comes back here.
     const bool opened = stream_ == nullptr;
     if (opened) {
       stream_ = ByteStream::open(files_[file_]);
@@ -251,6 +260,7 @@ bool RawReader::next(RawDocument& document) {
       return true;
     }
     while (next_line(document.bytes)) {
+      // Windows editors put one in front of the file; it is no part of the text.
       if (line_ == 1 && document.bytes.starts_with(kByteOrderMark)) {
         document.bytes.erase(0, kByteOrderMark.size());
       }
@@ -278,6 +288,7 @@ Document parse_document(const RawDocument& raw, const TextInput& input, const fs
     return parse_json(raw, input, file);
   }
   Document document{position(file, raw.line), raw.bytes};
+  // Lines of a file with CRLF ends; a whole file stays as it is.
   if (raw.line != 0 && document.text.ends_with('\r')) {
     document.text.pop_back();
   }

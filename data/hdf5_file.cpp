@@ -11,6 +11,7 @@
 namespace growmerge::data {
 namespace {
 
+// The header keeps identifiers as int64, so that it need not include HDF5's.
 static_assert(sizeof(hid_t) == sizeof(std::int64_t));
 
 /// Owns one HDF5 identifier.
@@ -84,6 +85,7 @@ void require_ok(bool ok, ErrorCode code, const std::filesystem::path& path,
 
 Handle file_access() {
   const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
+  // No locks: many cluster file systems have none, and ranks write disjoint places of one file.
   H5Pset_file_locking(list, false, true);
   // Old enough that every HDF5 1.8 or later reads it, and the same bytes from every library version
   // that knows this bound.
@@ -139,9 +141,13 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, std
   const hsize_t extent = size;
   const Handle space(H5Screate_simple(1, &extent, nullptr), H5Sclose);
   const Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  // One run of bytes, whose place is known now: it is then written beside HDF5, by all ranks at
+  // once, and read by mapping.
   H5Pset_layout(properties.get(), H5D_CONTIGUOUS);
   H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_EARLY);
+  // Every byte will be written; zeros first would double the work.
   H5Pset_fill_time(properties.get(), H5D_FILL_TIME_NEVER);
+  // Equal contents give equal bytes, whenever they were written.
   H5Pset_obj_track_times(properties.get(), false);
   const Handle set(H5Dcreate2(id_, name.c_str(), memory_type(type), space.get(), H5P_DEFAULT,
                               properties.get(), H5P_DEFAULT),
@@ -163,6 +169,7 @@ Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
            kCorrupt, path_.string(), ": data set /", name, " is not one-dimensional");
   const Handle properties(H5Dget_create_plist(set.get()), H5Pclose);
   const haddr_t offset = H5Dget_offset(set.get());
+  // h5repack and the like may chunk or compress: then there is nothing to map.
   GM_CHECK(H5Pget_layout(properties.get()) == H5D_CONTIGUOUS && offset != HADDR_UNDEF, kCorrupt,
            path_.string(), ": data set /", name,
            " is not contiguous (it was rewritten by another program: tokenize again)");
@@ -228,6 +235,7 @@ std::string Hdf5File::string_attribute(const std::string& name) const {
   GM_CHECK(H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0 &&
                H5Sget_simple_extent_npoints(space.get()) == 1,
            kCorrupt, path_.string(), ": attribute ", name, " is not a string of fixed length");
+  // One more than is stored: another writer need not have ended it with a zero.
   std::vector<char> buffer(H5Tget_size(type.get()) + 1, '\0');
   require_ok(H5Aread(attribute.get(), type.get(), buffer.data()) >= 0, ErrorCode::kCorrupt, path_,
              "cannot read attribute " + name);

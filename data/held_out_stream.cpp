@@ -23,6 +23,7 @@ std::uint64_t document_of(const TokenShard& shard, std::uint64_t token) {
 
 void fill_row(const TokenShard& shard, std::uint64_t token, bool cross_document,
               RowBuilder& builder) {
+  // Rows are cut by position, so most begin inside a document.
   std::uint64_t document = document_of(shard, token);
   std::uint64_t offset = token - shard.document_start(document);
   while (builder.missing() > 0 && document < shard.num_documents()) {
@@ -35,6 +36,7 @@ void fill_row(const TokenShard& shard, std::uint64_t token, bool cross_document,
   if (builder.missing() > 0) {
     builder.pad(shard.info().eos_id);
   } else if (cross_document && offset == 0 && document < shard.num_documents()) {
+    // The row ended with its document, whose last token predicts the next one's first.
     std::int64_t next = 0;
     shard.read(shard.document_start(document), std::span(&next, 1));
     builder.set_last_target(next);
@@ -72,6 +74,7 @@ HeldOutStream::HeldOutStream(const HeldOutConfig& config, const ModelFit& fit) :
       names_.push_back(name);
     }
     const auto tokens = static_cast<std::int64_t>(shards_[i].num_tokens());
+    // The last row may be short: every token of the shard is scored, once.
     std::int64_t rows = (tokens + config_.row_tokens - 1) / config_.row_tokens;
     if (config_.max_rows > 0) {
       rows = std::min(rows, config_.max_rows);
@@ -87,6 +90,8 @@ Batch HeldOutStream::rows(std::int64_t first, std::int64_t count) {
            "held-out rows ", first, " to ", first + count, " asked for, there are ", num_rows());
   RowBuilder builder(count, config_.row_tokens, cross_document());
   for (std::int64_t row = first; row < first + count; ++row) {
+    // first_rows_ holds where each shard's rows begin: the last that is not behind the row is its
+    // shard.
     const auto after = std::upper_bound(first_rows_.begin(), first_rows_.end(), row);
     const auto shard = static_cast<std::size_t>(after - first_rows_.begin()) - 1;
     builder.begin_row(shard_names_[shard]);

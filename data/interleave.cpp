@@ -53,6 +53,7 @@ Interleave Interleave::from_shares(std::span<const double> shares) {
   for (double& share : normalised) {
     share /= sum;
   }
+  // A short period is exact for the round shares that people write (0.7 and 0.3: 10), and cheap.
   for (std::int64_t period = 1; period <= 4096; ++period) {
     if (fits(normalised, period)) {
       return Interleave(round_to_parts(normalised, period));
@@ -85,6 +86,7 @@ Interleave::Interleave(std::span<const std::int64_t> parts) : parts_(parts.begin
       const auto [release, source, index] = future.top();
       future.pop();
       const std::int64_t part = parts_[static_cast<std::size_t>(source)];
+      // The deadline, ceil((j + 1) D / m), of row j that is released at floor(j D / m).
       waiting.emplace(((index + 1) * period + part - 1) / part, source, index);
     }
     GM_ASSERT(!waiting.empty());  // the windows of all rows fill every slot
@@ -109,6 +111,7 @@ Interleave::Place Interleave::at(std::int64_t row) const {
 std::int64_t Interleave::count(std::int32_t source, std::int64_t rows) const {
   const std::int64_t part = parts_[static_cast<std::size_t>(source)];
   std::int64_t partial = 0;
+  // Whole periods are exact; only the begun one is counted.
   for (std::int64_t slot = 0; slot < rows % period(); ++slot) {
     partial += slots_[static_cast<std::size_t>(slot)].source == source ? 1 : 0;
   }

@@ -33,6 +33,7 @@ void MixtureConfig::validate() const {
     weights += sources[i].weight.value_or(0.0);
     any_epochs = any_epochs || sources[i].epochs.has_value();
   }
+  // Sources with epochs take what weights leave of the stream, so they must leave something.
   GM_CHECK(!any_epochs || weights < 1.0, kInvalidArgument, "sources: weights sum to ", weights,
            ", but beside sources with epochs they are shares of the whole stream and must sum to "
            "less than 1");
@@ -47,6 +48,7 @@ std::vector<std::string> shard_languages(const std::filesystem::path& dir) {
     }
   }
   GM_CHECK(!error, kIo, dir.string(), ": cannot list: ", error.message());
+  // Directory order differs from machine to machine, and messages quote these.
   std::sort(languages.begin(), languages.end());
   return languages;
 }
@@ -65,6 +67,8 @@ std::filesystem::path find_shard(const std::filesystem::path& path, const std::s
   }
   GM_CHECK(!languages.empty(), kNotFound, path.string(),
            ": holds no token shard (*.h5): run `growmerge tokenize` first");
+  // One shard can only be the one that is meant; among several, guessing would train on another
+  // language.
   if (language.empty()) {
     GM_CHECK(languages.size() == 1, kInvalidArgument, path.string(), ": holds several languages (",
              known, "): say which with `language`");

@@ -31,6 +31,7 @@ int open_flags(PositionedFile::Mode mode) {
 PositionedFile::PositionedFile(std::filesystem::path path, Mode mode)
     : path_(std::move(path)),
       descriptor_(::open(path_.c_str(), open_flags(mode) | O_CLOEXEC, 0666)) {
+  // errno, kept before anything else can change it.
   const int error = errno;
   GM_CHECK(descriptor_ >= 0 || error != ENOENT, kNotFound, path_.string(), ": no such file");
   GM_CHECK(descriptor_ >= 0, kIo, path_.string(), ": cannot open: ", std::strerror(error));
@@ -43,6 +44,7 @@ PositionedFile::~PositionedFile() {
 }
 
 void PositionedFile::close() {
+  // Network file systems tell of a full disk only now, which the destructor could not report.
   const int result = ::close(std::exchange(descriptor_, -1));
   GM_CHECK(result == 0, kIo, path_.string(), ": cannot write: ", std::strerror(errno));
 }
@@ -50,6 +52,7 @@ void PositionedFile::close() {
 void PositionedFile::write_at(std::uint64_t offset, const void* bytes, std::size_t size) {
   const auto* p = static_cast<const std::byte*>(bytes);
   while (size > 0) {
+    // pwrite may take less than asked for (at most 2 GiB at a time, or when a signal comes).
     const ssize_t done = ::pwrite(descriptor_, p, size, static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) {
       continue;
@@ -70,6 +73,7 @@ void PositionedFile::read_at(std::uint64_t offset, void* bytes, std::size_t size
       continue;
     }
     GM_CHECK(done >= 0, kIo, path_.string(), ": cannot read: ", std::strerror(errno));
+    // 0 is the end of the file: shorter than its own records say.
     GM_CHECK(done > 0, kCorrupt, path_.string(), ": file ends at ", offset, ", ", size,
              " more bytes expected");
     p += done;
@@ -86,6 +90,7 @@ std::uint64_t PositionedFile::size() const {
 
 const std::byte* PositionedFile::map() const {
   const std::uint64_t bytes = size();
+  // mmap refuses empty files.
   if (bytes == 0) {
     return nullptr;
   }

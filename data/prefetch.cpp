@@ -8,6 +8,8 @@
 namespace growmerge::data {
 namespace {
 
+// A rank asks for its microbatches and then for those of the next step: the pattern repeats with
+// the number of microbatches.
 constexpr std::size_t kLongestPeriod = 64;
 
 }  // namespace
@@ -38,6 +40,7 @@ void PrefetchSource::work() {
     }
     Job* job = next_job()->get();
     running_ = job;
+    // Reading takes long; the trainer may ask meanwhile.
     lock.unlock();
     try {
       job->batch = source_->rows(job->request.first, job->request.count);
@@ -61,6 +64,7 @@ Batch PrefetchSource::rows(std::int64_t first, std::int64_t count) {
   } else {  // what was prepared is of no use
     for (auto& job : jobs_) {
       if (job.get() == running_) {
+        // The thread is inside this one: it must outlive its work, though nobody wants it.
         abandoned_ = std::move(job);
       }
     }
@@ -68,6 +72,7 @@ Batch PrefetchSource::rows(std::int64_t first, std::int64_t count) {
     jobs_.push_back(std::make_unique<Job>());
     jobs_.front()->request = request;
   }
+  // The front job is this request; those behind it are made while the caller computes.
   const std::vector<Request> expected = predict(depth_);
   for (std::size_t i = jobs_.size(); i <= expected.size(); ++i) {
     jobs_.push_back(std::make_unique<Job>());

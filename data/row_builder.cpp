@@ -31,17 +31,21 @@ std::int64_t RowBuilder::append(const TokenShard& shard, std::uint64_t document,
   const auto left = static_cast<std::int64_t>(shard.document_length(document) - first);
   const std::int64_t taken = std::min(left, missing());
   GM_ASSERT(taken > 0);
+  // Documents are apart in attention where each begins a segment; otherwise the row is one.
   if (!cross_document_ || at_ == row_begin_) {
     batch_.segment_starts.push_back(static_cast<std::int32_t>(at_));
   }
+  // One token more than fits is the target of the last one, where the document goes on.
   window_.resize(static_cast<std::size_t>(std::min(left, taken + 1)));
   shard.read(shard.document_start(document) + first, window_);
+  // The document before ended in this row: its last token predicts this first one.
   if (cross_document_ && at_ > row_begin_) {
     targets_[at_ - 1] = window_[0];
   }
   std::copy_n(window_.begin(), taken, tokens_ + at_);
   std::copy(window_.begin() + 1, window_.end(), targets_ + at_);
   at_ += taken;
+  // An end of document predicts nothing, unless what follows is told.
   if (taken == left) {
     targets_[at_ - 1] = Batch::kIgnoredTarget;
   }
@@ -51,6 +55,7 @@ std::int64_t RowBuilder::append(const TokenShard& shard, std::uint64_t document,
 void RowBuilder::set_last_target(std::int64_t token) { targets_[at_ - 1] = token; }
 
 void RowBuilder::pad(std::int64_t token) {
+  // A segment of its own: padding must not see text, nor be seen.
   if (missing() > 0) {
     batch_.segment_starts.push_back(static_cast<std::int32_t>(at_));
     std::fill(tokens_ + at_, tokens_ + row_end_, token);

@@ -8,6 +8,7 @@
 namespace growmerge::data {
 namespace {
 
+// Probabilities of each choice. They are part of the language: other numbers, another entropy.
 constexpr double kPlural = 0.4;
 constexpr double kDefinite = 0.6;
 constexpr double kAdjective = 0.35;
@@ -15,10 +16,12 @@ constexpr double kPast = 0.5;
 constexpr double kPlaceNamed = 0.4;
 constexpr std::uint64_t kTransitiveOf10 = 7;
 
+/// -log2 of what was chosen.
 double choice_bits(bool taken, double probability) {
   return -std::log2(taken ? probability : 1.0 - probability);
 }
 
+/// In bits; p is neither 0 nor 1.
 double binary_entropy(double p) { return -p * std::log2(p) - (1.0 - p) * std::log2(1.0 - p); }
 
 /// Zipf-like weights over `count` things in an order of their own, of which only the first `used`
@@ -30,6 +33,7 @@ Categorical shuffled_zipf(std::int64_t count, std::int64_t used, std::uint64_t s
     const std::uint64_t rank = permuted_index(
         static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(count), seed, stream_id(name));
     if (rank < static_cast<std::uint64_t>(used)) {
+      // Flatter at the head than 1 / rank: with so few words the first would be most of the text.
       weights[static_cast<std::size_t>(i)] = 1.0 / (static_cast<double>(rank) + 2.0);
     }
   }
@@ -50,6 +54,7 @@ Categorical::Categorical(std::vector<double> weights) : probabilities_(std::move
 }
 
 std::int32_t Categorical::sample(double uniform) const {
+  // By subtraction; rounding may leave a rest behind the last, which then is the one.
   std::int32_t last = 0;
   for (std::int32_t i = 0; i < size(); ++i) {
     if (probability(i) > 0.0) {
@@ -77,6 +82,7 @@ SemanticGrammar::SemanticGrammar(const GrammarSize& size, std::uint64_t seed) : 
       kInvalidArgument,
       "an artificial grammar needs at least 2 nouns a kind, 2 verbs, 2 "
       "adjectives and 1 preposition");
+  // Places do nothing: who acts is a person, an animal or a thing.
   agent_kind_ = Categorical({0.5, 0.35, 0.15, 0.0});
   const Philox random(seed, stream_id("artificial grammar"));
   std::uint64_t next = 0;
@@ -84,6 +90,8 @@ SemanticGrammar::SemanticGrammar(const GrammarSize& size, std::uint64_t seed) : 
     const std::string suffix = std::to_string(kind);
     noun_.push_back(
         shuffled_zipf(size.nouns_per_kind, size.nouns_per_kind, seed, "nouns" + suffix));
+    // Half of the adjectives and two thirds of the verbs go with a kind of noun: what fits what is
+    // to be learnt.
     adjective_.push_back(
         shuffled_zipf(size.adjectives, (size.adjectives + 1) / 2, seed, "adjectives" + suffix));
     verb_.push_back(shuffled_zipf(size.verbs, (2 * size.verbs + 2) / 3, seed, "verbs" + suffix));
@@ -91,6 +99,7 @@ SemanticGrammar::SemanticGrammar(const GrammarSize& size, std::uint64_t seed) : 
   for (std::int64_t verb = 0; verb < size.verbs; ++verb) {
     transitive_.push_back(random.below(next++, 10) < kTransitiveOf10);
     std::vector<double> kinds(kNumNounKinds, 0.0);
+    // May hit the same kind twice, which makes a verb with one kind of object.
     kinds[random.below(next++, kNumNounKinds)] += 0.8;
     kinds[random.below(next++, kNumNounKinds)] += 0.2;
     object_kind_.emplace_back(std::move(kinds));
@@ -98,6 +107,8 @@ SemanticGrammar::SemanticGrammar(const GrammarSize& size, std::uint64_t seed) : 
   preposition_ = shuffled_zipf(size.prepositions, size.prepositions, seed, "prepositions");
 }
 
+// The order of draws is part of the format: documents of a seed follow from it. bits() and
+// expected_*() below take the same choices in the same order.
 NounPhrase SemanticGrammar::sample_phrase(NounKind kind, Draws& draws) const {
   const auto k = static_cast<std::size_t>(kind);
   NounPhrase phrase;
@@ -133,6 +144,7 @@ Meaning SemanticGrammar::sample(Draws& draws) const {
 double SemanticGrammar::phrase_bits(const NounPhrase& phrase) const {
   const auto kind = static_cast<std::size_t>(kind_of(phrase.noun));
   const auto per_kind = static_cast<std::int32_t>(size_.nouns_per_kind);
+  // The noun's kind is paid for by who chose it (the agent, the verb or the place).
   double bits = -std::log2(noun_[kind].probability(phrase.noun % per_kind));
   bits += choice_bits(phrase.plural, kPlural) + choice_bits(phrase.definite, kDefinite);
   bits += choice_bits(phrase.adjective >= 0, kAdjective);
@@ -174,6 +186,7 @@ SentenceExpectation SemanticGrammar::expected_phrase(NounKind kind,
             p * (definite ? kDefinite : 1.0 - kDefinite) * lengths.noun(noun, plural, definite);
       }
       for (std::int32_t a = 0; a < adjective_[k].size(); ++a) {
+        // With the space beside it.
         out.bytes += p * kAdjective * adjective_[k].probability(a) *
                      (lengths.adjective(a, noun, plural) + 1.0);
       }
@@ -190,7 +203,10 @@ SentenceExpectation SemanticGrammar::expected_sentence(const SurfaceLengths& len
   SentenceExpectation out;
   out.bits = agent_kind_.entropy_bits() + binary_entropy(kPast) + binary_entropy(kPlaceNamed);
   for (std::size_t k = 0; k < kNumNounKinds; ++k) {
+    // Expectations over everything that the length depends on: the verb's form on its agent, the
+    // adjective's on its noun.
     const double p_agent = agent_kind_.probability(static_cast<std::int32_t>(k));
+    // Places, which never act.
     if (p_agent == 0.0) {
       continue;
     }

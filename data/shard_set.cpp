@@ -11,6 +11,7 @@ void check_shards_fit(std::span<const TokenShard> shards, const ModelFit& fit) {
              shard.path().string(), ": made with tokenizer ", info.tokenizer_hash, ", but ",
              shards[0].path().string(), " with ", shards[0].info().tokenizer_hash,
              ": tokenize both with the same tokenizer.json");
+    // A model may have more rows than the tokenizer has tokens (padding), never fewer.
     GM_CHECK(fit.vocab_size == 0 || info.vocab_size <= fit.vocab_size, kMismatch,
              shard.path().string(), ": vocabulary of ", info.vocab_size,
              " tokens, but the model has ", fit.vocab_size,

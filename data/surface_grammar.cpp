@@ -19,6 +19,8 @@ class Phonology {
                                               "f", "v", "l", "r", "h", "j", "z", "w"};
     const std::vector<std::string> vowels{"a", "e", "i", "o", "u"};
     const std::vector<std::string> more_vowels{"a", "e", "i", "o", "u", "y", "å", "ö", "é", "ü"};
+    // Languages share a part of their sounds, as neighbours do; the base's vowels are ASCII, those
+    // of the others take two bytes in part, as in many European languages.
     consonants_ = choose(consonants, 11);
     vowels_ = plain ? vowels : choose(more_vowels, 6);
   }
@@ -28,6 +30,7 @@ class Phonology {
   [[nodiscard]] std::string consonant() { return pick(consonants_); }
 
   [[nodiscard]] std::string stem() {
+    // Mostly two syllables.
     const double u = uniform();
     const int syllables = u < 0.3 ? 1 : u < 0.85 ? 2 : 3;
     std::string out;
@@ -49,6 +52,7 @@ class Phonology {
   /// each always the same one.
   [[nodiscard]] std::string shifted(const std::string& word) const {
     std::string out;
+    // By bytes: those of letters outside ASCII stay as they are, so both of a pair stay together.
     for (const char c : word) {
       const std::string sound(1, c);
       const bool known = static_cast<unsigned char>(c) >= 0x80 || contains(consonants_, sound) ||
@@ -56,6 +60,8 @@ class Phonology {
       if (known) {
         out += c;
       } else {
+        // A vowel becomes a vowel and a consonant a consonant, so the word stays one that can be
+        // said.
         const auto& set =
             std::string_view("aeiouy").find(c) == std::string_view::npos ? consonants_ : vowels_;
         out += set[static_cast<std::size_t>(c) % set.size()];
@@ -69,6 +75,7 @@ class Phonology {
     return std::find(set.begin(), set.end(), sound) != set.end();
   }
   std::vector<std::string> choose(std::vector<std::string> from, std::size_t count) {
+    // Fisher-Yates, as far as it is needed.
     for (std::size_t i = 0; i < count; ++i) {
       std::swap(from[i], from[i + random_.below(next_++, from.size() - i)]);
     }
@@ -94,6 +101,7 @@ template <class Make>
 auto make_unused(std::set<std::string>& used, const std::string& language, Make&& make) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     auto [value, forms] = make(attempt);
+    // Forms of one word must differ from each other too: a mistake must be visible.
     const std::set<std::string> own(forms.begin(), forms.end());
     const bool fresh = own.size() == forms.size() &&
                        std::none_of(own.begin(), own.end(),
@@ -131,6 +139,7 @@ void LanguageConfig::validate() const {
   check(named, "name", name, "a name of letters, digits, - and _");
   std::string order = word_order;
   std::sort(order.begin(), order.end());
+  // Sorted, the three letters are this.
   check(order == "OSV", "word_order", word_order, "an order of S, V and O");
   check(article == "before" || article == "suffix", "article", article, "before or suffix");
   check(place == "after_subject" || place == "start" || place == "end", "place", place,
@@ -162,6 +171,8 @@ void SurfaceGrammar::make_affixes(Phonology& sounds) {
     });
   };
   for (std::size_t gender = 0; gender < static_cast<std::size_t>(config_.genders); ++gender) {
+    // Endings of one kind of word all differ, over genders and numbers, so that each agreement can
+    // be seen.
     for (const std::size_t plural : {0u, 1u}) {
       noun_ending_[gender][plural] = plural == 0 ? "" : fresh(noun_endings);
       if (config_.article == "suffix") {
@@ -172,6 +183,7 @@ void SurfaceGrammar::make_affixes(Phonology& sounds) {
       }
     }
   }
+  // The present has none.
   tense_ending_[1] = fresh(verb_endings);
   if (config_.verb_agrees) {
     number_ending_[0] = fresh(verb_endings);
@@ -180,6 +192,8 @@ void SurfaceGrammar::make_affixes(Phonology& sounds) {
 }
 
 void SurfaceGrammar::make_stems(Phonology& sounds, const GrammarSize& size, const Stems* base) {
+  // Over all kinds of words: a form belongs to one word, or a sentence could be read in two ways
+  // and its bits would not be the meaning's.
   std::set<std::string> used;
   const auto word = [&](std::set<std::string>& words) {
     return make_unused(words, config_.name, [&](int) {
@@ -203,8 +217,10 @@ void SurfaceGrammar::make_stems(Phonology& sounds, const GrammarSize& size, cons
                              const std::vector<std::string>* base_stems, const auto& forms) {
     for (std::int64_t i = 0; i < count; ++i) {
       const bool cognate = base_stems != nullptr && sounds.uniform() < config_.cognates;
+      // `forms` builds them from the stem at the back, so a stem stands there while it is tried.
       stems.emplace_back();
       (void)make_unused(used, config_.name, [&](int attempt) {
+        // A borrowed word that is taken here already gives way to a new one.
         stems.back() = cognate && attempt == 0
                            ? sounds.shifted((*base_stems)[static_cast<std::size_t>(i)])
                            : sounds.stem();
@@ -224,6 +240,8 @@ void SurfaceGrammar::make_stems(Phonology& sounds, const GrammarSize& size, cons
                 forms.push_back(noun_form(noun, plural, false, gender_of(noun)));
                 if (config_.article == "suffix") {
                   for (std::int32_t gender = 0; gender < config_.genders; ++gender) {
+                    // With the articles of other genders as well: they are what a gender mistake
+                    // says.
                     forms.push_back(noun_form(noun, plural, true, gender));
                   }
                 }
@@ -295,6 +313,7 @@ std::string SurfaceGrammar::phrase(const NounPhrase& phrase, const Mistakes& mis
 std::string SurfaceGrammar::say(const Meaning& meaning, const Mistakes& mistakes) const {
   std::string order = config_.word_order;
   if (mistakes.word_order) {
+    // Verb and object change places: wrong in every order of the three.
     std::swap(order[order.find('V')], order[order.find('O')]);
   }
   std::string place;
@@ -313,6 +332,7 @@ std::string SurfaceGrammar::say(const Meaning& meaning, const Mistakes& mistakes
   }
   for (const char part : order) {
     if (part == 'S') {
+      // Mistakes of form are made in the agent's phrase and its verb alone.
       add(phrase(meaning.agent, mistakes));
       if (config_.place == "after_subject") {
         add(place);
@@ -333,6 +353,7 @@ SurfaceLengths SurfaceGrammar::lengths() const {
   const auto length = [](const std::string& text) { return static_cast<double>(text.size()); };
   SurfaceLengths out;
   out.noun = [this, length](std::int32_t noun, bool plural, bool definite) {
+    // A phrase without its adjective: with the article where there is one.
     return length(phrase({noun, plural, definite, -1}, {}));
   };
   out.adjective = [this, length](std::int32_t adjective, std::int32_t noun, bool plural) {

@@ -23,6 +23,7 @@ constexpr const char* kOffsets = "document_offsets";
 constexpr const char* kDocumentBytes = "document_bytes";
 constexpr const char* kBlockCrcs = "token_block_crc32c";
 
+/// The last block may be short.
 std::uint64_t num_crc_blocks(std::uint64_t token_bytes) {
   return (token_bytes + kCrcBlockBytes - 1) / kCrcBlockBytes;
 }
@@ -55,6 +56,7 @@ std::uint32_t file_crc(const PositionedFile& file, std::uint64_t offset, std::ui
 TokenShardInfo read_info(const Hdf5File& file, const std::filesystem::path& path) {
   GM_CHECK(file.has_attribute("format") && file.string_attribute("format") == kFormat, kCorrupt,
            path.string(), ": is an HDF5 file, but no growmerge token shard");
+  // seal_token_shard() writes the version last, so without it the rest cannot be trusted.
   GM_CHECK(file.has_attribute("format_version"), kCorrupt, path.string(),
            ": is unfinished (the program that wrote it stopped): tokenize again");
   const std::int64_t version = file.int_attribute("format_version");
@@ -72,6 +74,7 @@ TokenShardInfo read_info(const Hdf5File& file, const std::filesystem::path& path
   info.num_documents = count_attribute(file, path, "num_documents");
   info.num_bytes = count_attribute(file, path, "num_bytes");
   info.num_characters = count_attribute(file, path, "num_characters");
+  // Everything that reads tokens relies on these.
   GM_CHECK(info.vocab_size > 0 && info.eos_id >= 0 && info.eos_id < info.vocab_size &&
                info.bos_id >= -1 && info.bos_id < info.vocab_size,
            kCorrupt, path.string(), ": vocabulary of ", info.vocab_size, " with BOS ", info.bos_id,
@@ -91,6 +94,7 @@ TokenShardLayout create_token_shard(const std::filesystem::path& path, const Tok
       file.create_dataset(kOffsets, Hdf5Type::kUint64, info.num_documents + 1).file_offset;
   layout.document_bytes =
       file.create_dataset(kDocumentBytes, Hdf5Type::kUint32, info.num_documents).file_offset;
+  // A data set of size 0 has no place in the file, which is why a shard holds a token at least.
   file.create_dataset(kBlockCrcs, Hdf5Type::kUint32,
                       num_crc_blocks(info.num_tokens * info.token_bytes()));
   file.set_attribute("format", std::string(kFormat));
@@ -106,11 +110,13 @@ TokenShardLayout create_token_shard(const std::filesystem::path& path, const Tok
   file.set_attribute("num_bytes", static_cast<std::int64_t>(info.num_bytes));
   file.set_attribute("num_characters", static_cast<std::int64_t>(info.num_characters));
   file.set_attribute("crc_block_bytes", static_cast<std::int64_t>(kCrcBlockBytes));
+  // From here on the data sets are bytes at known places, written without HDF5.
   file.close();
   return layout;
 }
 
 void seal_token_shard(const std::filesystem::path& path) {
+  // Checksums are of what lies in the file, read back, and not of what was meant to be written.
   Hdf5File file = Hdf5File::open(path, true);
   const Hdf5Dataset tokens = file.dataset(kTokens);
   const Hdf5Dataset offsets = file.dataset(kOffsets);
@@ -125,6 +131,8 @@ void seal_token_shard(const std::filesystem::path& path) {
         file_crc(plain, tokens.file_offset + first, std::min(kCrcBlockBytes, token_bytes - first));
   }
   plain.write_at(crcs.file_offset, values.data(), values.size() * sizeof(std::uint32_t));
+  // The two small data sets are checked whole when a shard is opened; tokens block by block when
+  // they are first read.
   file.set_attribute("document_offsets_crc32c",
                      static_cast<std::int64_t>(file_crc(plain, offsets.file_offset,
                                                         offsets.size * sizeof(std::uint64_t))));
@@ -142,6 +150,7 @@ void pack_tokens(std::span<const std::int32_t> tokens, const TokenShardInfo& inf
   std::size_t at = bytes.size();
   bytes.resize(at + tokens.size() * width);
   for (const std::int32_t token : tokens) {
+    // Two bytes would cut a larger one silently.
     GM_CHECK(token >= 0 && token < info.vocab_size, kInvalidArgument, "token ", token,
              " is outside the vocabulary of ", info.vocab_size);
     std::memcpy(bytes.data() + at, &token, width);  // little-endian: the low bytes come first
@@ -152,6 +161,7 @@ void pack_tokens(std::span<const std::int32_t> tokens, const TokenShardInfo& inf
 TokenShardWriter::TokenShardWriter(std::filesystem::path path, TokenShardInfo info)
     : path_(std::move(path)), spill_path_(path_.string() + ".spill"), info_(std::move(info)) {
   info_.num_tokens = info_.num_documents = info_.num_bytes = info_.num_characters = 0;
+  // A data set's size must be known when it is made, so tokens wait in a file beside it.
   spill_ = std::make_unique<PositionedFile>(spill_path_, PositionedFile::Mode::kCreate);
 }
 
@@ -186,6 +196,7 @@ TokenShardInfo TokenShardWriter::finish() {
   flush();
   const TokenShardLayout layout = create_token_shard(path_, info_);
   PositionedFile file(path_, PositionedFile::Mode::kUpdate);
+  // In pieces: a shard may be larger than memory.
   std::vector<std::byte> buffer(kCrcBlockBytes);
   for (std::uint64_t at = 0; at < spilled_bytes_; at += kCrcBlockBytes) {
     const std::size_t piece = std::min(kCrcBlockBytes, spilled_bytes_ - at);
@@ -208,6 +219,7 @@ TokenShard TokenShard::open(const std::filesystem::path& path) {
 }
 
 void TokenShard::map_parts() {
+  // HDF5 says where things are and is closed again; reading is mapping.
   const Hdf5File file = Hdf5File::open(path_, false);
   info_ = read_info(file, path_);
   const Hdf5Dataset tokens = file.dataset(kTokens);
@@ -233,6 +245,8 @@ void TokenShard::map_parts() {
   document_bytes_crc_ = file.int_attribute("document_bytes_crc32c");
 
   const PositionedFile plain(path_, PositionedFile::Mode::kRead);
+  // A file that was cut off may still open; touching what is missing would kill the process
+  // (SIGBUS).
   map_bytes_ = plain.size();
   for (const Hdf5Dataset& set : {tokens, offsets, bytes, crcs}) {
     const std::uint64_t set_bytes = set.size * hdf5_type_bytes(set.type);
@@ -250,6 +264,8 @@ void TokenShard::map_parts() {
   block_is_checked_ = std::make_unique<std::atomic<bool>[]>(crcs.size);
   check_offsets();
   const std::uint32_t blocks_crc = crc32c(block_crcs_, crcs.size * sizeof(std::uint32_t));
+  // Checksums of everything that is read, so other contents have another identity and hashing a
+  // large file is not needed.
   identity_ = concat("shard1:", info_.language, ":", info_.tokenizer_hash, ":", info_.vocab_size,
                      ":", info_.eos_id, ":", info_.num_tokens, ":", info_.num_documents, ":",
                      std::hex, blocks_crc, ":", offsets_crc_, ":", document_bytes_crc_);
@@ -281,6 +297,7 @@ void TokenShard::check_offsets() const {
            ": /document_offsets runs from ", offsets_[0], " to ", offsets_[n], ", expected 0 to ",
            info_.num_tokens);
   for (std::uint64_t i = 0; i < n; ++i) {
+    // A document without tokens could not end with EOS; rows would loop on it.
     GM_CHECK(offsets_[i] < offsets_[i + 1], kCorrupt, path_.string(),
              ": /document_offsets does not ascend at document ", i, " (", offsets_[i], " then ",
              offsets_[i + 1], ")");
@@ -295,6 +312,7 @@ void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t end_byte) 
   const std::uint64_t bytes = info_.num_tokens * info_.token_bytes();
   for (std::uint64_t block = first_byte / kCrcBlockBytes; block * kCrcBlockBytes < end_byte;
        ++block) {
+    // Two threads may check a block twice, which harms nothing: relaxed is enough.
     if (block_is_checked_[block].load(std::memory_order_relaxed)) {
       continue;
     }
@@ -312,6 +330,7 @@ void TokenShard::read(std::uint64_t first, std::span<std::int64_t> out) const {
            path_.string(), ": tokens ", first, " to ", first + out.size(), " of ", info_.num_tokens,
            " asked for");
   check_blocks(first * info_.token_bytes(), (first + out.size()) * info_.token_bytes());
+  // Checked once a call and not token by token, so that the loop becomes vector code.
   std::int64_t largest = 0;
   const auto copy = [&]<class Token>(Token) {
     const Token* from = reinterpret_cast<const Token*>(tokens_) + first;
@@ -338,6 +357,7 @@ std::vector<std::int64_t> TokenShard::document(std::uint64_t i) const {
 void TokenShard::verify() const {
   const std::uint64_t n = info_.num_documents;
   for (std::uint64_t i = 0; i < num_crc_blocks(info_.num_tokens * info_.token_bytes()); ++i) {
+    // What was checked before may have changed on disk since.
     block_is_checked_[i].store(false, std::memory_order_relaxed);
   }
   std::vector<std::int64_t> buffer;

@@ -15,6 +15,7 @@ namespace growmerge::data {
 
 EpochOrder::EpochOrder(const TokenShard& shard, std::uint64_t seed, std::uint64_t stream)
     : shard_(&shard), seed_(seed), stream_(stream) {
+  // The order itself is computed and never stored; of the starts every kStride-th is kept.
   const std::uint64_t count = shard.num_documents();
   starts_.reserve(count / kStride + 1);
   std::uint64_t token = 0;
@@ -33,6 +34,7 @@ std::uint64_t EpochOrder::document(std::uint64_t place) const {
 EpochOrder::Position EpochOrder::find(std::uint64_t token) const {
   GM_ASSERT(token < shard_->num_tokens());
   const auto after = std::upper_bound(starts_.begin(), starts_.end(), token);
+  // From the last known start at or before the token, a walk of fewer than kStride documents.
   const auto block = static_cast<std::uint64_t>(after - starts_.begin()) - 1;
   Position position{.place = block * kStride, .document = 0, .offset = token - starts_[block]};
   for (;; ++position.place) {
@@ -67,6 +69,7 @@ TokenStream::TokenStream(const MixtureConfig& config, const ModelFit& fit) : con
       names_.push_back(name);
     }
     vocab_size_ = std::max(vocab_size_, shards[i].info().vocab_size);
+    // Weights by their bits: two that print alike may differ.
     identity_ +=
         concat(";", name, ":", source.weight ? "weight " : "epochs ", std::hex,
                std::bit_cast<std::uint64_t>(source.weight ? *source.weight : *source.epochs), ":",
@@ -90,6 +93,7 @@ Interleave TokenStream::plan_rows() {
       continue;
     }
     const auto tokens = static_cast<double>(sources_[i].shard.num_tokens());
+    // Rounded down: a row more would begin another epoch.
     rows[i] = static_cast<std::int64_t>(*source.epochs * tokens / row_tokens);
     GM_CHECK(rows[i] > 0, kInvalidArgument, sources_[i].shard.path().string(), ": ", *source.epochs,
              " epochs of ", tokens, " tokens are less than one row of ", config_.row_tokens,
@@ -99,6 +103,8 @@ Interleave TokenStream::plan_rows() {
   if (limited_rows == 0) {
     return Interleave::from_shares(shares);
   }
+  // Sources with epochs fill 1 - weights of the stream, and it ends with them. The small number is
+  // for shares such as 0.1 whose quotient falls just below a whole one.
   num_rows_ = static_cast<std::int64_t>(
       std::floor(static_cast<double>(limited_rows) / (1.0 - weights) + 1e-9));
   if (weights == 0.0 && limited_rows <= Interleave::kLargestPeriod) {
@@ -125,6 +131,7 @@ const EpochOrder& TokenStream::epoch_order(std::size_t source, std::int64_t epoc
     from.epochs.erase(from.epochs.begin()->first < epoch ? from.epochs.begin()
                                                          : std::prev(from.epochs.end()));
   }
+  // By the source's place: a file that is named twice has two orders.
   const std::uint64_t stream = stream_id(concat("mixture source ", source, " epoch ", epoch));
   return from.epochs
       .try_emplace(epoch, from.shard, static_cast<std::uint64_t>(config_.seed), stream)
@@ -134,6 +141,8 @@ const EpochOrder& TokenStream::epoch_order(std::size_t source, std::int64_t epoc
 void TokenStream::fill_row(std::size_t source, std::int64_t index, RowBuilder& builder) {
   const TokenShard& shard = sources_[source].shard;
   const auto epoch_tokens = static_cast<std::int64_t>(shard.num_tokens());
+  // A source is one endless string of tokens, epoch behind epoch, cut into rows: which document
+  // lies where is computed and never searched from the front.
   const std::int64_t position = index * config_.row_tokens;
   std::int64_t epoch = position / epoch_tokens;
   const EpochOrder* order = &epoch_order(source, epoch);
@@ -156,6 +165,8 @@ void TokenStream::fill_row(std::size_t source, std::int64_t index, RowBuilder& b
       advance();
     }
   }
+  // The row ended with a document: its last target is the next one's first token, which may be of
+  // the next epoch.
   if (config_.cross_document && ended) {
     std::int64_t next = 0;
     shard.read(shard.document_start(at.document), std::span(&next, 1));

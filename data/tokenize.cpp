@@ -22,6 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Long enough that handing out costs nothing, short enough that many ranks get equal shares.
 constexpr std::size_t kChunkBytes = 1 << 18;
 
 struct RawChunk {
@@ -90,6 +91,8 @@ class ChunkReader {
       std::size_t bytes = 0;
       while (bytes < kChunkBytes && reader.next(document_)) {
         bytes += document_.bytes.size() + 1;
+        // Every rank reads all the text (which is quick) and encodes its share (which is not): no
+        // rank need send text to another.
         if (wanted) {
           chunk.documents.push_back(std::move(document_));
           document_ = {};
@@ -165,6 +168,7 @@ class Spill {
     auto own = counts_.begin();
     for (const ChunkCounts& counts : all) {
       if (own != counts_.end() && own->chunk == counts.chunk) {
+        // Ranks write disjoint ranges, so nobody waits for anybody.
         buffer.resize(counts.tokens * token_bytes);
         file_.read_at(spilled, buffer.data(), buffer.size());
         spilled += buffer.size();
@@ -208,6 +212,7 @@ std::vector<ChunkCounts> gather_counts(const std::vector<ChunkCounts>& own, Comm
     all.resize(first + part.size() / sizeof(ChunkCounts));
     std::memcpy(all.data() + first, part.data(), part.size());
   }
+  // Chunks were dealt out in turn; the shard has the order of the text on any number of ranks.
   std::sort(all.begin(), all.end(),
             [](const ChunkCounts& a, const ChunkCounts& b) { return a.chunk < b.chunk; });
   return all;
@@ -229,6 +234,7 @@ void encode_own_chunks(ChunkReader& reader, const DocumentEncoder& encoder,
                        const TokenShardInfo& info, Communicator& comm, int threads, Spill& spill) {
   Progress progress(info.language, reader.total_bytes(), "bytes", comm.is_root());
   OrderedPool<Chunk> pool(threads);
+  // The pool gives results back in the order of the tasks: rank, rank + size, ...
   std::uint64_t taken = static_cast<std::uint64_t>(comm.rank());
   const auto size = static_cast<std::uint64_t>(comm.size());
   const auto take = [&] {
@@ -265,6 +271,7 @@ LanguageCounts tokenize_language(const TokenizeConfig& config, const DocumentEnc
     ChunkReader reader(config, info.language);
     encode_own_chunks(reader, encoder, info, comm, threads, *spill);
   });
+  // Counts come first: a shard's data sets are made with their final size.
   const std::vector<ChunkCounts> all = gather_counts(spill->counts(), comm);
   LanguageCounts counts{.language = info.language};
   for (const ChunkCounts& chunk : all) {
@@ -288,6 +295,7 @@ LanguageCounts tokenize_language(const TokenizeConfig& config, const DocumentEnc
       layout = create_token_shard(path, info);
     }
   });
+  // Offsets depend on the HDF5 library; all ranks take those of rank 0's file.
   std::string bytes(reinterpret_cast<const char*>(&layout), sizeof(layout));
   comm.broadcast_bytes(bytes, 0);
   std::memcpy(&layout, bytes.data(), sizeof(layout));

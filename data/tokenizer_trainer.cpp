@@ -24,6 +24,7 @@ namespace {
 using Json = nlohmann::ordered_json;  // files keep the order in which fields are written
 
 struct StringHash {
+  // Finds by string_view: no string is made for a word that is known.
   using is_transparent = void;
   std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
 };
@@ -49,6 +50,7 @@ tok::Scanner make_scanner(bool split_digits) {
 }
 
 void count_words(std::string_view text, const tok::Scanner& scanner, WordCounts& counts) {
+  // The scanner walks code points.
   if (const auto bad = find_invalid_utf8(text)) {
     fail(ErrorCode::kCorrupt, "text to train a tokenizer on is not valid UTF-8 at byte ", *bad,
          " of ", text.size());
@@ -78,6 +80,8 @@ std::vector<std::string> sorted_alphabet(const tok::ByteAlphabet& alphabet) {
 
 LearnedMerges learn(const TokenizerTrainConfig& config, const WordCounts& counts) {
   const tok::ByteAlphabet alphabet;
+  // Ids: special tokens, then the 256 bytes, then what is learnt, as the tokenizers package numbers
+  // them.
   std::vector<std::string> tokens = reserved_tokens(config);
   const std::size_t num_reserved = tokens.size();
   const std::vector<std::string> characters = sorted_alphabet(alphabet);
@@ -91,6 +95,7 @@ LearnedMerges learn(const TokenizerTrainConfig& config, const WordCounts& counts
   }
   std::vector<CountedWord> words;
   words.reserve(counts.size());
+  // Hash order; merges do not depend on it.
   for (const auto& [text, count] : counts) {
     CountedWord word{{}, count};
     for (const char b : text) {
@@ -110,6 +115,8 @@ Json template_piece(const char* kind, const std::string& id, int type_id) {
   return {{kind, {{"id", id}, {"type_id", type_id}}}};
 }
 
+/// No prefix space: a text's first word is then another token than the same word inside, as in
+/// GPT-2, and decoding gives the text back.
 Json byte_level() {
   return {{"type", "ByteLevel"},
           {"add_prefix_space", false},
@@ -125,6 +132,8 @@ std::string write_tokenizer(const TokenizerTrainConfig& config, const LearnedMer
   root["added_tokens"] = Json::array();
   const std::vector<std::string> reserved = reserved_tokens(config);
   for (std::size_t i = 0; i < reserved.size(); ++i) {
+    // The field names and order are those that the tokenizers package writes, so its reader takes
+    // the file.
     root["added_tokens"].push_back({{"id", i},
                                     {"content", reserved[i]},
                                     {"single_word", false},
@@ -142,6 +151,7 @@ std::string write_tokenizer(const TokenizerTrainConfig& config, const LearnedMer
          Json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level()})}};
   }
   const std::string& bos = config.bos_token;
+  // BOS in front; EOS is added by the stage that tokenizes, which knows where documents end.
   root["post_processor"] = {
       {"type", "TemplateProcessing"},
       {"single",
@@ -154,6 +164,7 @@ std::string write_tokenizer(const TokenizerTrainConfig& config, const LearnedMer
   root["decoder"] = byte_level();
   Json vocab = Json::object();
   for (std::size_t i = 0; i < learned.tokens.size(); ++i) {
+    // Past the JSON object's own insertion, which would search all names before each new one.
     vocab.get_ref<Json::object_t&>().emplace_back(learned.tokens[i], i);
   }
   Json merges = Json::array();
@@ -182,6 +193,7 @@ std::string write_tokenizer_config(const TokenizerTrainConfig& config) {
   if (!config.special_tokens.empty()) {
     root["additional_special_tokens"] = config.special_tokens;
   }
+  // Transformers would otherwise remove spaces before punctuation when it decodes.
   root["clean_up_tokenization_spaces"] = false;
   return root.dump(2) + "\n";
 }
@@ -190,6 +202,7 @@ std::string write_tokenizer_config(const TokenizerTrainConfig& config) {
 
 void TokenizerTrainConfig::validate() const {
   const std::vector<std::string> reserved = reserved_tokens(*this);
+  // Without all bytes some text could not be written at all.
   const auto smallest = static_cast<std::int64_t>(256 + reserved.size());
   GM_CHECK(vocab_size >= smallest && vocab_size <= 1 << 20, kInvalidArgument,
            "vocab_size: expected ", smallest, " (256 bytes and ", reserved.size(),

@@ -17,11 +17,13 @@ std::size_t sequence_length(const unsigned char* p, std::size_t left) {
     return left >= 2 && is_continuation(p[1]) ? 2 : 0;
   }
   if (lead >= 0xE0 && lead <= 0xEF) {
+    // E0 would spell what two bytes can; ED from A0 on are surrogates, which UTF-8 has not.
     const unsigned char low = lead == 0xE0 ? 0xA0 : 0x80;
     const unsigned char high = lead == 0xED ? 0x9F : 0xBF;
     return left >= 3 && p[1] >= low && p[1] <= high && is_continuation(p[2]) ? 3 : 0;
   }
   if (lead >= 0xF0 && lead <= 0xF4) {
+    // F0 would spell what three can; F4 from 90 on is behind U+10FFFF.
     const unsigned char low = lead == 0xF0 ? 0x90 : 0x80;
     const unsigned char high = lead == 0xF4 ? 0x8F : 0xBF;
     return left >= 4 && p[1] >= low && p[1] <= high && is_continuation(p[2]) &&

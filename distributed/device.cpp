@@ -20,6 +20,7 @@ bool takes_cuda(const std::string& wanted, const CudaBackend* backend, Communica
   if (wanted == "cpu") {
     return false;
   }
+  // Ranks on different devices could not sum their gradients with each other.
   const bool everywhere = comm.all_ok(here);
   if (!everywhere && comm.all_reduce_scalar(here ? 1.0 : 0.0, ReduceOp::kMax) > 0.5) {
     log_warning("device: auto takes the CPU, because only some ranks have a GPU");
@@ -57,6 +58,8 @@ Placement place_rank(const std::string& wanted, const CudaBackend* backend, Comm
              "device: the CUDA back end (", backend->description,
              ") cannot join several ranks; build it where nccl.h is found, start one rank, or set "
              "device: cpu");
+    // A GPU each, by the rank on the machine. It is made current before anything allocates, or the
+    // first GPU would hold a context of every rank.
     const auto index = static_cast<c10::DeviceIndex>(comm.local_rank());
     place.device = at::Device(at::kCUDA, index);
     place.name = backend->device_names[static_cast<std::size_t>(index)];
@@ -76,6 +79,7 @@ std::unique_ptr<Communicator> make_device_communicator(const Placement& place,
 
 double peak_bfloat16_tflops(const std::string& device_name) {
   for (const Peak& peak : kPeaks) {
+    // Drivers add makers, memory sizes and form factors around the name.
     if (device_name.find(peak.name) != std::string::npos) {
       return peak.tflops;
     }

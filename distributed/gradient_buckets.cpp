@@ -15,6 +15,7 @@ GradientBuckets::GradientBuckets(const ParamMap& params, at::ScalarType dtype,
   const std::vector<ParamMap::Entry> entries(params.begin(), params.end());
   const auto width = static_cast<std::int64_t>(c10::elementSize(dtype));
   std::unordered_map<std::string, at::Tensor> views;
+  // From the back, because backward ends with the embedding, which stands first.
   for (std::size_t end = entries.size(); end > 0;) {
     std::size_t begin = end;
     std::int64_t elements = 0;
@@ -22,6 +23,7 @@ GradientBuckets::GradientBuckets(const ParamMap& params, at::ScalarType dtype,
       elements += entries[--begin].second.numel();
     }
     Bucket bucket;
+    // Where the parameters lie, so that sums of GPUs stay on them.
     bucket.flat = at::zeros({elements}, entries[begin].second.options().dtype(dtype));
     bucket.num_tensors = end - begin;
     std::int64_t offset = 0;
@@ -36,6 +38,7 @@ GradientBuckets::GradientBuckets(const ParamMap& params, at::ScalarType dtype,
     end = begin;
   }
   for (const auto& [name, tensor] : params) {
+    // In the order of the parameters, which the norm's additions follow.
     grads_.set(name, views.at(name));
   }
 }
@@ -53,10 +56,12 @@ void GradientBuckets::ready(const std::string& name, Communicator& comm) {
   it->second = true;
   ++buckets_[bucket_of_.at(name)].num_ready;
   start_ready(comm, false);
+  // Called between the parts of a backward pass, this is where MPI gets to move earlier buckets on.
   comm.progress();
 }
 
 void GradientBuckets::start_ready(Communicator& comm, bool all) {
+  // Never out of order: ranks that finish tensors differently must still start the same sums.
   while (next_ < buckets_.size() &&
          (all || buckets_[next_].num_ready == buckets_[next_].num_tensors)) {
     Bucket& bucket = buckets_[next_++];

@@ -23,6 +23,7 @@ std::map<std::string, double> held_out_loss(const ModelConfig& config, const Par
   const std::int64_t rows = options.rows <= 0 ? available
                             : available < 0   ? options.rows
                                               : std::min(options.rows, available);
+  // In training 0 takes all of a rank's rows at once; here they may be thousands.
   const std::int64_t micro = options.microbatch_rows > 0 ? options.microbatch_rows : 8;
   const auto& names = source.source_names();
   // Per source: sum of NLL and number of targets.
@@ -34,6 +35,7 @@ std::map<std::string, double> held_out_loss(const ModelConfig& config, const Par
       const Batch batch = source.rows(row, std::min(micro, mine.end - row));
       const LossResult loss = forward_loss(config, params, batch, workspace);
       for (std::size_t i = 0; i < loss.row_loss_sum.size(); ++i) {
+        // A mean with one NaN row would hide which row it was.
         GM_CHECK(std::isfinite(loss.row_loss_sum[i]), kCorrupt, "held-out row ",
                  row + static_cast<std::int64_t>(i), ": the loss is ", loss.row_loss_sum[i]);
         const auto name = static_cast<std::size_t>(batch.row_sources[i]);
@@ -42,6 +44,7 @@ std::map<std::string, double> held_out_loss(const ModelConfig& config, const Par
       }
     }
   });
+  // Sums and counts, and never means of means: ranks have rows of different lengths.
   comm.all_reduce(sums, ReduceOp::kSum);
   std::map<std::string, double> out;
   double total = 0.0;

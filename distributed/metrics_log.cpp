@@ -33,6 +33,7 @@ void cut_behind(const std::filesystem::path& path, std::int64_t last_step,
     }
     begin = end + 1;
   }
+  // Nothing to drop is the common case, and rewriting a long file would only risk it.
   if (kept.size() != text.size()) {
     write_file_atomically(path, kept);
   }
@@ -58,6 +59,7 @@ void MetricsLog::write(std::int64_t step, const std::map<std::string, double>& v
     if (std::isfinite(value)) {
       line[name] = value;
     } else {
+      // JSON knows neither NaN nor infinity; readers refuse a file that has them.
       line[name] = nullptr;
     }
   }

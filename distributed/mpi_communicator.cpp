@@ -23,10 +23,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Small enough that the parts of a long sum move while others compute, large enough for the links.
 constexpr std::int64_t kPieceBytes = 4 << 20;
 constexpr std::int64_t kMoveBytes = 1 << 30;  // pieces of broadcasts: far below INT_MAX
+// Of the notices that a rank waits; the only messages that are not collectives.
 constexpr int kMissingTag = 1;
 
+/// Turns MPI's codes into errors; communicators are set to return them rather than to abort.
 void check_mpi(int code, const char* operation) {
   if (code == MPI_SUCCESS) {
     return;
@@ -38,6 +41,7 @@ void check_mpi(int code, const char* operation) {
        "; a peer may have died: see the other ranks' messages");
 }
 
+/// MPI has no bfloat16 to add.
 MPI_Datatype reduce_type(const at::Tensor& tensor, const char* operation) {
   switch (tensor.scalar_type()) {
     case at::kFloat:
@@ -74,12 +78,14 @@ class MpiWork final : public Work {
   ~MpiWork() override;
   void wait() override;
   bool test() {
+    // A work without requests (an empty tensor) is done.
     int done = 1;
     if (!requests_.empty()) {
       check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
                             MPI_STATUSES_IGNORE),
                 operation_.c_str());
       if (done != 0) {
+        // MPI has freed them; waiting again must not touch them.
         requests_.clear();
       }
     }
@@ -99,11 +105,13 @@ class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator(MPI_Comm comm, bool finalise) : comm_(comm), finalise_(finalise) {
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "set_errhandler");
+    // Notices go over a communicator of their own, so they never match a collective's messages.
     check_mpi(MPI_Comm_dup(comm_, &watch_), "dup");
     check_mpi(MPI_Comm_set_errhandler(watch_, MPI_ERRORS_RETURN), "set_errhandler");
     MPI_Comm_rank(comm_, &rank_);
     MPI_Comm_size(comm_, &size_);
     MPI_Comm local = MPI_COMM_NULL;
+    // Ranks that can share memory are those of one machine.
     check_mpi(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &local),
               "split_type");
     MPI_Comm_rank(local, &local_rank_);
@@ -131,6 +139,7 @@ class MpiCommunicator final : public Communicator {
   int local_size() const override { return local_size_; }
   void set_timeout(double seconds) override { timeout_s_ = seconds; }
   void progress() override {
+    // Testing is what makes MPI work; whether it is done is asked later.
     for (MpiWork* work : in_flight_) {
       work->test();
     }
@@ -139,7 +148,9 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) override {
     check_tensor(tensor, "all_reduce");
     const MPI_Datatype type = reduce_type(tensor, "all_reduce");
+    // A new sum is a chance to move the earlier ones on.
     progress();
+    // Pieces overlap each other on the wire; counts are int and would end at 2^31.
     auto work = std::make_unique<MpiWork>(*this, "all_reduce", tensor);
     const auto width = static_cast<std::int64_t>(tensor.element_size());
     const std::int64_t piece = kPieceBytes / width;
@@ -164,6 +175,7 @@ class MpiCommunicator final : public Communicator {
     const std::int64_t piece = kPieceBytes / static_cast<std::int64_t>(input.element_size());
     for (std::int64_t begin = 0; begin < output.numel(); begin += piece) {
       const std::int64_t count = std::min(piece, output.numel() - begin);
+      // The piece of every rank's part side by side, as MPI wants it: [size, count].
       const at::Tensor send = parts.narrow(1, begin, count).contiguous();
       MpiWork work(*this, "reduce_scatter", send);
       check_mpi(
@@ -188,6 +200,7 @@ class MpiCommunicator final : public Communicator {
     for (std::int64_t begin = 0; begin < input.numel(); begin += piece) {
       const std::int64_t count = std::min(piece, input.numel() - begin);
       at::Tensor received = parts.narrow(1, begin, count);
+      // With one piece the parts already lie as MPI leaves them; otherwise a copy puts them there.
       const bool direct = received.is_contiguous();
       at::Tensor target = direct ? received : received.clone(at::MemoryFormat::Contiguous);
       MpiWork work(*this, "all_gather", target);
@@ -222,6 +235,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void broadcast_bytes(std::string& bytes, int root) override {
+    // Receivers do not know the length.
     auto length = static_cast<std::int64_t>(bytes.size());
     broadcast_raw(reinterpret_cast<char*>(&length), sizeof length, root);
     bytes.resize(static_cast<std::size_t>(length));
@@ -244,6 +258,7 @@ class MpiCommunicator final : public Communicator {
     }
     out[static_cast<std::size_t>(rank_)] = bytes;
     std::int64_t total = 0;
+    // MPI counts in int. What is longer in sum goes rank by rank, in pieces.
     std::vector<int> counts;
     std::vector<int> starts;
     for (const std::int64_t n : lengths) {
@@ -277,10 +292,13 @@ class MpiCommunicator final : public Communicator {
     const Clock::time_point start = Clock::now();
     auto next_probe = start + std::chrono::seconds(1);
     for (int spin = 0; !work.test(); ++spin) {
+      // Small messages arrive within microseconds; giving the core away would take longer.
       if (spin < 64) {
         continue;
       }
+      // With more ranks than cores the peer that is waited for may need this one.
       sched_yield();
+      // Reading the clock costs more than a test.
       if ((spin & 63) != 0) {
         continue;
       }
@@ -290,9 +308,11 @@ class MpiCommunicator final : public Communicator {
       }
       next_probe = now + std::chrono::milliseconds(50);
       const double waited = std::chrono::duration<double>(now - start).count();
+      // When one rank gives up the others do too, instead of each waiting for its own time.
       if (timeout_s_ > 0.0 && (waited > timeout_s_ || peer_gave_up())) {
         report_missing(work.operation(), waited);
       }
+      // A wait of over a second is no matter of latency any more.
       usleep(1000);
     }
   }
@@ -319,6 +339,7 @@ class MpiCommunicator final : public Communicator {
     broken_ = true;
     std::vector<bool> heard(static_cast<std::size_t>(size_), false);
     heard[static_cast<std::size_t>(rank_)] = true;
+    // Static, because nobody waits for these sends: the memory must outlive them.
     static const char kNotice = 0;
     for (int peer = 0; peer < size_; ++peer) {
       if (peer != rank_) {
@@ -327,6 +348,7 @@ class MpiCommunicator final : public Communicator {
         MPI_Request_free(&request);
       }
     }
+    // Peers look for notices only while they wait: time enough for one that is about to.
     const auto deadline =
         Clock::now() + std::chrono::duration<double>(std::min(5.0, std::max(1.0, timeout_s_)));
     while (Clock::now() < deadline) {
@@ -368,6 +390,7 @@ class MpiCommunicator final : public Communicator {
 
 MpiWork::~MpiWork() {
   comm_.forget(this);
+  // MPI may still write to the tensor. While another error flies, though, a peer may never answer.
   if (!requests_.empty() && std::uncaught_exceptions() == 0) {
     try {
       comm_.complete(*this);
@@ -390,6 +413,7 @@ std::unique_ptr<Communicator> make_mpi_world(int* argc, char*** argv) {
   GM_CHECK(initialised == 0, kDistributed,
            "MPI was initialised before, once per process is enough");
   int provided = MPI_THREAD_SINGLE;
+  // One thread talks to MPI while others read data and compute.
   check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "Init_thread");
   GM_CHECK(provided >= MPI_THREAD_FUNNELED, kDistributed, "this MPI offers no threads (level ",
            provided, "); build it with thread support");
@@ -404,6 +428,7 @@ void abort_job(int exit_code) {
   if (initialised != 0 && finalised == 0) {
     MPI_Abort(MPI_COMM_WORLD, exit_code);
   }
+  // No destructors: they would free communicators that peers no longer answer on.
   std::_Exit(exit_code);
 }
 
@@ -414,6 +439,7 @@ int run_rank(Communicator& world, const std::function<int()>& work) {
   } catch (const Error& e) {
     code = exit_code(e.code());
     log_error(e.what());
+    // All ranks agreed to stop and each returns by itself; aborting would look like a failure.
     if (e.code() == ErrorCode::kInterrupted) {
       return code;
     }

@@ -70,6 +70,7 @@ std::string resume(const TrainJob& job, Training& training, TrainingState& state
     return found;
   }
   run_agreed(job.comm, [&] {
+    // Every rank reads the state file, so all of them check it against their own arguments.
     const TrainingState saved = read_training_state(found);
     check_same_run(saved, state, found);
     state = saved;

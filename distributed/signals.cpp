@@ -14,6 +14,7 @@ std::atomic<std::int64_t> first_interrupt_ms{0};
 static_assert(std::atomic<int>::is_always_lock_free &&
                   std::atomic<std::int64_t>::is_always_lock_free,
               "a signal handler needs lock-free flags");
+// Sessions nest (a command's and the trainer's); the outermost one puts the handlers back.
 int depth = 0;
 struct sigaction former_term;
 struct sigaction former_usr1;
@@ -44,6 +45,7 @@ StopSignals::StopSignals() {
   if (depth++ == 0) {
     struct sigaction action = {};
     action.sa_handler = remember;
+    // Reads and writes that a signal interrupts go on: stopping is decided between steps.
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, &former_term);

@@ -31,8 +31,10 @@ void StepProfile::after(std::int64_t step) {
 
 void StepProfile::write() const {
   const std::vector<profile::Event> events = profile::stop();
+  // Right behind the window, on the machine as it is then: what an operator could reach at best.
   const profile::Limits limits = profile::measure_limits();
   const double products = is_bfloat16_ ? limits.gflops_bfloat16 : limits.gflops_float32;
+  // printf, because these numbers want fixed digits.
   char machine[160];
   std::snprintf(machine, sizeof machine,
                 "Limits measured behind it on %d thread(s): products %.0f GFLOP/s in %s, copying "
@@ -46,6 +48,7 @@ void StepProfile::write() const {
       "and results once.\n\n",
       profile::table(events, limits, products));
   write_file_atomically(work_dir_ / "profile.md", text);
+  // For chrome://tracing and Perfetto.
   write_file_atomically(work_dir_ / "trace.json", profile::chrome_trace(events, 0));
   log_info(concat("profile of steps ", config_.from_step, " to ",
                   config_.from_step + config_.steps - 1, ": profile.md, trace.json"));

@@ -18,12 +18,14 @@
 namespace growmerge::distributed {
 namespace {
 
+// SIGTERM or Ctrl-C, SIGUSR1, and whether a rank reads the numbers at once.
 constexpr std::int64_t kRequests = 3;
 
 at::TensorOptions doubles(at::Device device) {
   return at::TensorOptions().dtype(at::kDouble).device(device);
 }
 
+/// Only from pinned memory does a copy run beside the host.
 at::Tensor pinned(std::int64_t count) {
   return at::empty({count}, doubles(at::kCPU).pinned_memory(true));
 }
@@ -59,16 +61,20 @@ StepNumbers update_on_cpu(ParameterStore& store, AdamWState& state, const StepSu
   double norm = 0.0;
   {
     const profile::Scope scope("gradient norm");
+    // Summed in float64 and in a fixed order, so every rank clips by the same bits.
     const at::Tensor squared = at::full({1}, squared_norm(owned.grads), at::kDouble);
     store.sum_over_owners(squared);
     norm = std::sqrt(values_of(squared).front()) / sums.targets();
   }
   if (std::isfinite(loss_sum) && std::isfinite(norm)) {
+    // Gradients are sums over targets: the mean and the clip factor are one multiplication in
+    // AdamW.
     const double clip =
         options.clip_norm > 0.0 && norm > options.clip_norm ? options.clip_norm / norm : 1.0;
     adamw_step_(owned.params, owned.grads, state, options.lr, clip / sums.targets(), options.adamw,
                 owned.compute);
   } else {
+    // The step is counted though nothing moves, as on CUDA, where the host learns of it later.
     ++state.step;
   }
   return {sums.loss(), at::full({1}, norm, at::kDouble), rows.loss()};
@@ -81,7 +87,8 @@ StepNumbers update_on_cuda(ParameterStore& store, AdamWState& state, const StepS
   const at::Device device = sums.loss().device();
   ++state.step;
   const auto t = static_cast<double>(state.step);
-  // AdamWSchedule's order, and the number of targets behind it.
+  // AdamWSchedule's order, and the number of targets behind it: one upload for all that the host
+  // knows.
   const at::Tensor known =
       upload(std::vector<double>{options.lr, 1.0 - std::pow(options.adamw.beta1, t),
                                  1.0 - std::pow(options.adamw.beta2, t), options.clip_norm,
@@ -181,6 +188,7 @@ StepNumbers::StepNumbers(const at::Tensor& losses, const at::Tensor& norm,
                          const at::Tensor& row_losses)
     : losses_(bring(losses)), norm_(bring(norm)), row_losses_(bring(row_losses)) {
   if (!losses.is_cpu()) {
+    // Behind the three copies in the stream's order: where it has come, they have.
     arrived_.emplace(losses.device().type());
     arrived_->record(
         c10::impl::VirtualGuardImpl(losses.device().type()).getStream(losses.device()));
@@ -193,6 +201,7 @@ void StepNumbers::wait(Communicator& comm, double timeout_s) {
   }
   const auto start = std::chrono::steady_clock::now();
   while (!arrived_->query()) {
+    // A peer may be dead, which NCCL reports only when asked.
     comm.progress();
     const double waited =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

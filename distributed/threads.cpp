@@ -17,6 +17,8 @@ int threads_for_rank(Communicator& comm) {
   }
   std::array<char, 256> host{};
   gethostname(host.data(), host.size() - 1);
+  // The machine and the set of cores: ranks with both alike share them, and unbound ranks of one
+  // machine have the whole of it in common.
   const std::string mine = std::string(host.data()) + ":" +
                            std::string(reinterpret_cast<const char*>(&cores), sizeof cores);
   const auto all = comm.all_gather_bytes(mine);

@@ -9,6 +9,7 @@
 namespace growmerge::distributed {
 
 void TrainConfig::validate() const {
+  // Two budgets would contradict each other, and none would train for ever.
   const int given = (budget.steps ? 1 : 0) + (budget.tokens ? 1 : 0) + (budget.flops ? 1 : 0);
   GM_CHECK(given == 1, kInvalidArgument,
            "budget: expected exactly one of steps, tokens and flops, got ", given);
@@ -31,6 +32,7 @@ void TrainConfig::validate() const {
   GM_CHECK(log_every > 0, kInvalidArgument, "log_every: at least 1, got ", log_every);
   GM_CHECK(bucket_mb > 0.0, kInvalidArgument, "bucket_mb: must be positive, got ", bucket_mb);
   const at::ScalarType compute = parse_dtype(dtype, "dtype");
+  // Its smallest number is 6e-8; gradients of a large batch are below.
   GM_CHECK(compute != at::kHalf, kInvalidArgument,
            "dtype: float16 underflows without loss scaling; take bfloat16 or float32");
   static_cast<void>(parse_dtype(save_dtype, "save_dtype"));
@@ -55,11 +57,13 @@ TrainPlan plan_training(const TrainConfig& config, const ModelConfig& model,
   if (config.budget.steps) {
     plan.steps = *config.budget.steps;
   } else if (config.budget.tokens) {
+    // Rounded to the nearest, and the mismatch is told: comparisons are made at matched budgets.
     const double exact =
         static_cast<double>(*config.budget.tokens) / static_cast<double>(plan.tokens_per_step);
     plan.steps = std::max<std::int64_t>(1, std::llround(exact));
     plan.mismatch = (static_cast<double>(plan.steps) - exact) / exact;
   } else {
+    // The same rounding that plans and experiments use, so they agree on the number of steps.
     const MatchedBudget matched =
         match_budget(model, *config.budget.flops, row_tokens, plan.tokens_per_step);
     plan.steps = matched.steps;
@@ -73,6 +77,7 @@ TrainPlan plan_training(const TrainConfig& config, const ModelConfig& model,
 std::string resumable_config(const TrainConfig& config) {
   const TrainConfig defaults;
   TrainConfig copy = config;
+  // What changes rounding at most, or only what is said and kept of a run.
   copy.microbatch_rows = defaults.microbatch_rows;
   copy.device = defaults.device;
   copy.cuda_graphs = defaults.cuda_graphs;

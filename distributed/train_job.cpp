@@ -14,6 +14,7 @@ struct StreamWords {
 
 void check_fits_model(const BatchSource& source, const ModelConfig& model,
                       const StreamWords& words) {
+  // Before a token id beyond the embedding stops the first step that meets it.
   GM_CHECK(source.vocab_size() <= model.vocab_size, kMismatch, words.kind,
            " data: made with a vocabulary of ", source.vocab_size(), ", the model has ",
            model.vocab_size, words.vocabulary);

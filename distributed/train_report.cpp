@@ -49,6 +49,7 @@ void check_finite(const TrainJob& job, const TakenStep& taken, double loss_sum, 
        "from the last checkpoint");
 }
 
+/// 0 where none is known: no MFU is better than one against a guessed peak.
 double peak_tflops(const TrainJob& job) {
   return job.config.peak_tflops > 0.0     ? job.config.peak_tflops
          : job.config.dtype == "bfloat16" ? peak_bfloat16_tflops(job.run.device_name)
@@ -93,6 +94,7 @@ void TrainReport::read(std::size_t left) {
   while (taken_.size() > left) {
     TakenStep taken = std::move(taken_.front());
     taken_.pop_front();
+    // On the CPU they are there; on CUDA a step makes the host wait here alone.
     taken.numbers.wait(job_.comm, job_.config.timeout_s);
     double loss_sum = 0.0;
     double targets = 0.0;
@@ -100,6 +102,7 @@ void TrainReport::read(std::size_t left) {
       loss_sum += taken.numbers.loss(i);
       targets += taken.targets[i];
     }
+    // Before anything is logged, evaluated or saved.
     check_finite(job_, taken, loss_sum, targets);
     for (std::size_t i = 0; i < taken.targets.size(); ++i) {
       window_[i].loss += taken.numbers.loss(i);
@@ -122,6 +125,7 @@ void TrainReport::log(const TakenStep& taken, double loss) {
   if (info.step % job_.config.log_every == 0 || info.step == job_.plan.steps) {
     end_window(taken, metrics);
   }
+  // Observers may have something to say between two lines of metrics.
   if (!metrics.empty()) {
     write(info, std::move(metrics));
   }
@@ -150,6 +154,7 @@ void TrainReport::end_window(const TakenStep& taken, std::map<std::string, doubl
   const auto& names = job_.source.source_names();
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (window_[i].targets > 0.0) {
+      // By targets, so a window's mean does not depend on how rows fell into steps.
       metrics["loss/" + names[i]] = window_[i].loss / window_[i].targets;
     }
     total.loss += window_[i].loss;

@@ -21,6 +21,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kState = "trainer/state.json";
 constexpr const char* kMoments = "trainer/moments.safetensors";
+// As a suffix it hides a directory from step_of().
 constexpr const char* kDamaged = ".damaged";
 constexpr const char* kMaster = "trainer/master.safetensors";
 
@@ -55,6 +56,7 @@ std::vector<fs::path> step_directories(const fs::path& work_dir) {
   return out;
 }
 
+/// Relative and sorted: the list goes into state.json.
 std::vector<fs::path> files_below(const fs::path& dir) {
   std::vector<fs::path> out;
   for (const auto& entry : fs::recursive_directory_iterator(dir)) {
@@ -85,6 +87,7 @@ void write_state(const fs::path& dir, const TrainingState& state, const AdamWSta
   for (const fs::path& file : files_below(dir)) {
     json["files"][file.string()] = {{"bytes", fs::file_size(dir / file)},
                                     {"xxh3_128", hash_file(dir / file)}};
+    // A name that survives a power cut must not stand for contents that did not.
     sync_path(dir / file);
   }
   write_file_atomically(dir / kState, json.dump(1) + "\n");
@@ -163,6 +166,7 @@ void link_files(const fs::path& work_dir, const fs::path& step_dir, bool keep_mo
       state["files"].erase(file.string());
       continue;
     }
+    // Links cost nothing and cannot be half done; some file systems have none.
     std::error_code no_links;
     fs::create_hard_link(step_dir / file, work_dir / file, no_links);
     if (no_links) {
@@ -331,6 +335,7 @@ void load_training_checkpoint(const fs::path& dir, const TrainingValues& values)
   std::optional<SafetensorsFile> masters;  // where the model is saved in a smaller dtype
   std::optional<SafetensorsFile> moments;
   run_agreed(values.comm, [&] {
+    // On every rank: AdamW's bias correction depends on it.
     values.optimizer.step = read_state_json(dir).value("optimizer_step", std::int64_t{0});
     if (!values.comm.is_root()) {
       return;
@@ -346,6 +351,7 @@ void load_training_checkpoint(const fs::path& dir, const TrainingValues& values)
   values.store.fill_logical(owned.params, [&](const std::string& name, const at::Tensor& into) {
     copy_values(masters ? *masters : model->file(name), name, into);
   });
+  // The next pass computes with these, and only an update would write them.
   for (const auto& [name, copy] : owned.compute) {
     copy.copy_(owned.params.at(name));
   }

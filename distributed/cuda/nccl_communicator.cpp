@@ -26,6 +26,7 @@ void check_cuda(cudaError_t code, const char* operation) {
   GM_CHECK(code == cudaSuccess, kDistributed, "CUDA ", operation, ": ", cudaGetErrorString(code));
 }
 
+/// Also refuses what NCCL would read as other memory than was meant.
 ncclDataType_t nccl_type(const at::Tensor& tensor, const char* operation) {
   GM_CHECK(tensor.defined() && tensor.is_cuda() && tensor.is_contiguous(), kUnsupported, operation,
            " over NCCL takes contiguous CUDA tensors; CPU tensors go over MPI");
@@ -81,6 +82,7 @@ class NcclWork final : public Work {
   }
   void wait() override {
     const auto index = static_cast<c10::DeviceIndex>(device_);
+    // The device waits, not the host: what is queued from now on comes behind the collective.
     check_cuda(cudaStreamWaitEvent(c10::cuda::getCurrentCUDAStream(index).stream(), done_.get(), 0),
                "stream wait");
     waited_ = true;
@@ -99,11 +101,14 @@ class NcclCommunicator final : public Communicator {
       : bootstrap_(bootstrap),
         owned_(std::move(owned)),
         device_(device),
+        // A stream of its own (of high priority), so that sums run beside backward.
         stream_(c10::cuda::getStreamFromPool(true, static_cast<c10::DeviceIndex>(device))) {
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+    // Made under the guard: an event belongs to the device that is current then.
     ready_.emplace();
     std::string bytes;
     run_agreed(bootstrap_, [&] {
+      // Rank 0 makes the id; it reaches the others over what joins them already.
       if (bootstrap_.is_root()) {
         ncclUniqueId id;
         check_nccl(ncclGetUniqueId(&id), "GetUniqueId");
@@ -120,6 +125,7 @@ class NcclCommunicator final : public Communicator {
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
   ~NcclCommunicator() override {
     if (comm_ != nullptr) {
+      // Destroying waits for operations that a dead peer never ends.
       if (std::uncaught_exceptions() > 0) {
         ncclCommAbort(comm_);
       } else {
@@ -145,6 +151,7 @@ class NcclCommunicator final : public Communicator {
     const ncclDataType_t type = nccl_type(tensor, "all_reduce");
     const c10::cuda::CUDAGuard guard(device_index());
     begin();
+    // In place. Returns when it is queued; the tensor lives as long as the work.
     check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count(tensor), type, nccl_op(op),
                              comm_, stream_.stream()),
                "AllReduce");
@@ -166,6 +173,7 @@ class NcclCommunicator final : public Communicator {
     check_nccl(ncclReduceScatter(input.data_ptr(), output.data_ptr(), count(output), type,
                                  nccl_op(op), comm_, stream_.stream()),
                "ReduceScatter");
+    // Ordered before what the caller queues next, which is all that "blocking" means here.
     NcclWork(device_, stream_.stream(), output).wait();
   }
 
@@ -205,12 +213,14 @@ class NcclCommunicator final : public Communicator {
     at::Tensor one =
         at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(at::kCUDA, device_index()));
     begin();
+    // NCCL has no barrier: a sum that everybody must join is one.
     check_nccl(ncclAllReduce(one.data_ptr(), one.data_ptr(), 1, ncclFloat32, ncclSum, comm_,
                              stream_.stream()),
                "AllReduce");
     Event done;
     done.record(stream_.stream());
     const auto start = std::chrono::steady_clock::now();
+    // The host polls, because waiting in the driver could not be given up.
     while (cudaEventQuery(done.get()) == cudaErrorNotReady) {
       check_async();
       const double waited =
@@ -255,6 +265,7 @@ class NcclCommunicator final : public Communicator {
   }
   void check_async() {
     ncclResult_t state = ncclSuccess;
+    // Errors of the network come here, and never from the call that began the operation.
     check_nccl(ncclCommGetAsyncError(comm_, &state), "CommGetAsyncError");
     if (state != ncclSuccess && state != ncclInProgress) {
       abort();

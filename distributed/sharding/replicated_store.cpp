@@ -31,6 +31,7 @@ ReplicatedStore::ReplicatedStore(const ParamMap& params, const ReplicatedStoreOp
     owned_.compute = owned_.params.to(options.compute);
   }
   const ParamMap& computed_with = owned_.compute.empty() ? owned_.params : owned_.compute;
+  // The same tensors once more by unit; a ParamMap only counts references.
   for (const auto& [name, tensor] : computed_with) {
     Unit& unit = units_[unit_of(name, options.num_layers)];
     unit.params.set(name, tensor);
@@ -57,6 +58,8 @@ const ParamMap& ReplicatedStore::gradients(std::size_t unit) {
 
 void ReplicatedStore::visit_logical(const ParamMap& owned, const LogicalVisitor& visit) {
   GM_ASSERT(owned.size() == owned_.params.size());
+  // Agreed even though nothing is gathered: a rank whose visitor failed (a full disk) would leave
+  // the others waiting in what comes next.
   run_agreed(comm_, [&] {
     if (visit) {
       for (const auto& [name, tensor] : owned) {

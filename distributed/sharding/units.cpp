@@ -13,6 +13,7 @@ std::size_t unit_of(const std::string& name, std::int64_t num_layers) {
     return 0;
   }
   if (!name.starts_with(kLayers)) {
+    // The final norm, and the head where it is not the embedding.
     return static_cast<std::size_t>(num_layers) + 1;
   }
   const long layer = std::strtol(name.c_str() + kLayers.size(), nullptr, 10);

@@ -20,6 +20,7 @@ WholeModel::WholeModel(ParameterStore& store) : store_(store) {
 }
 
 WholeModel::~WholeModel() {
+  // Before the store may reuse the memory.
   params_ = {};
   for (std::size_t unit = 0; unit < store_.num_units(); ++unit) {
     store_.release(unit);
@@ -41,6 +42,7 @@ void prefetch_all(ParameterStore& store) {
 }
 
 LogicalVisitor collect_into(ParamMap& map, std::string prefix) {
+  // Shares the tensor where the store hands out its own: a replicated one copies nothing.
   return [&map, prefix = std::move(prefix)](const std::string& name, const at::Tensor& tensor) {
     map.set(prefix + name, tensor);
   };
