@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/store/hashes.h"
-#include "core/store/manifest.h"
 #include "merging/tile.h"
 
 namespace growmerge::merging {

@@ -16,6 +16,8 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/store/hashes.h"
+#include "core/store/stage_output.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
