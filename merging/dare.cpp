@@ -6,7 +6,7 @@
 
 #include "core/base/random.h"
 #include "core/base/simd.h"
-#include "merging/sign_election.h"
+#include "merging/deltas/sign_election.h"
 
 namespace growmerge::merging {
 namespace {

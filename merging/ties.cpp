@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "core/base/simd.h"
-#include "merging/magnitude_select.h"
-#include "merging/sign_election.h"
+#include "merging/deltas/magnitude_select.h"
+#include "merging/deltas/sign_election.h"
 
 namespace growmerge::merging {
 namespace {

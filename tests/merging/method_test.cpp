@@ -12,7 +12,7 @@
 #include <set>
 
 #include "core/base/random.h"
-#include "merging/magnitude_select.h"
+#include "merging/deltas/magnitude_select.h"
 #include "tests/support/expect_error.h"
 
 namespace growmerge::merging {

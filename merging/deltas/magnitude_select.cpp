@@ -1,4 +1,4 @@
-#include "merging/magnitude_select.h"
+#include "merging/deltas/magnitude_select.h"
 
 #include <ATen/Parallel.h>
 
@@ -8,8 +8,8 @@
 
 #include "core/base/error.h"
 #include "core/base/simd.h"
-#include "merging/magnitude_bracket.h"
-#include "merging/magnitude_tiles.h"
+#include "merging/deltas/magnitude_bracket.h"
+#include "merging/deltas/magnitude_tiles.h"
 
 namespace growmerge::merging {
 namespace {

@@ -1,4 +1,4 @@
-#include "merging/sign_election.h"
+#include "merging/deltas/sign_election.h"
 
 #include <cstring>
 

@@ -1,4 +1,4 @@
-#include "merging/magnitude_tiles.h"
+#include "merging/deltas/magnitude_tiles.h"
 
 #include <cstring>
 

@@ -1,4 +1,4 @@
-#include "merging/magnitude_bracket.h"
+#include "merging/deltas/magnitude_bracket.h"
 
 #include <ATen/Parallel.h>
 
@@ -9,7 +9,7 @@
 
 #include "core/base/random.h"
 #include "core/base/simd.h"
-#include "merging/magnitude_tiles.h"
+#include "merging/deltas/magnitude_tiles.h"
 
 namespace growmerge::merging {
 namespace {

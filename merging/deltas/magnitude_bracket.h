@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "merging/magnitude_select.h"
+#include "merging/deltas/magnitude_select.h"
 
 namespace growmerge::merging {
 
