@@ -13,7 +13,7 @@
 
 #include "core/store/safetensors.h"
 #include "merging/merge.h"
-#include "merging/method.h"
+#include "merging/tensor_task.h"
 
 namespace growmerge::merging {
 

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 
 #include "core/base/error.h"
@@ -63,6 +62,7 @@ void check_lineage(MergePlan& plan) {
   }
 }
 
+/// A warning, not an error: files may differ in what decides no id.
 void check_tokenizers(MergePlan& plan) {
   const fs::path own = plan.companions_from / "tokenizer.json";
   if (!fs::exists(own)) {
@@ -79,6 +79,7 @@ void check_tokenizers(MergePlan& plan) {
   }
 }
 
+/// Statistics of another model, even of the same shape, would weigh at random.
 void open_statistics(MergePlan& plan) {
   for (std::size_t m = 0; m < plan.models.size(); ++m) {
     const fs::path given = plan.recipe.models[m].statistics;
@@ -115,60 +116,48 @@ TileSource source_of(const SafetensorsFile& file, const std::string& tensor,
   return {.bytes = file.bytes(info), .dtype = info.dtype, .label = label_of(tensor, where)};
 }
 
-/// 1 / L2 norm of F over all tensors of the model, float64; 0 where F is 0 everywhere.
-double fisher_scale(const SafetensorsFile& file, const CheckpointReader& model) {
-  double total = 0.0;
-  for (const TensorInfo& info : model.tensors()) {
-    const TileSource source = source_of(file, info.name, file.path());
-    const std::int64_t n = info.num_elements();
-    // One partial sum a tile, added in order: the same for any number of threads.
-    std::vector<double> partial(static_cast<std::size_t>(num_tiles(n)));
-    for_each_tile(n, [&](std::int64_t tile, std::int64_t offset, std::int64_t count) {
-      float* values = tile_scratch(1);
-      source.load(offset, count, values);
-      double sum = 0.0;
-      for (std::int64_t i = 0; i < count; ++i) {
-        sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-      }
-      partial[static_cast<std::size_t>(tile)] = sum;
-    });
-    for (const double sum : partial) {
-      total += sum;
-    }
-    file.drop(file.info(info.name));
-  }
-  return total > 0.0 ? 1.0 / std::sqrt(total) : 0.0;
-}
-
-TensorTask make_task(const MergePlan& plan, const TensorInfo& info,
-                     const std::vector<double>& fisher_scales) {
-  const Recipe& recipe = plan.recipe;
-  const Method& method = *recipe.method;
+/// What the task of a tensor holds beside its inputs and its output.
+TensorTask task_without_inputs(const MergePlan& plan, const TensorInfo& info) {
   const double depth = tensor_depth(info.name, plan.config.num_layers);
   TensorTask task;
   task.name = info.name;
   task.num_elements = info.num_elements();
-  task.normalize =
-      recipe.parameter("normalize", method.normalize_default ? 1 : 0, info.name, depth) != 0;
-  task.lambda = recipe.parameter("lambda", 1.0, info.name, depth);
-  task.rescale = method.is_random && recipe.parameter("rescale", 1, info.name, depth) != 0;
-  task.seed = recipe.random_seed;
+  task.seed = plan.recipe.random_seed;
+  for (const Parameter& parameter : plan.recipe.method->parameters) {
+    if (!parameter.is_idle && parameter.scope == Parameter::Scope::kTensor) {
+      task.arguments.set(
+          parameter, plan.recipe.parameter(parameter.name, parameter.fallback, info.name, depth));
+    }
+  }
   if (plan.base) {
     task.base = source_of(plan.base->file(info.name), info.name, plan.base->dir());
   }
-  const std::optional<double> default_weight =
-      method.weight_required ? std::nullopt : std::optional<double>(1.0);
-  for (std::size_t m = 0; m < plan.models.size(); ++m) {
-    TensorTask::Input input;
-    input.weights = source_of(plan.models[m].file(info.name), info.name, plan.models[m].dir());
-    input.weight = recipe.model_parameter(m, "weight", default_weight, info.name, depth);
-    input.density =
-        method.has_density ? recipe.model_parameter(m, "density", 1.0, info.name, depth) : 1.0;
-    if (method.needs_statistics) {
-      input.fisher = source_of(plan.statistics[m], info.name, plan.statistics[m].path());
-      input.fisher_scale = fisher_scales[m];
+  return task;
+}
+
+TensorTask::Input make_input(const MergePlan& plan, std::size_t m, const std::string& tensor) {
+  const double depth = tensor_depth(tensor, plan.config.num_layers);
+  TensorTask::Input input;
+  input.weights = source_of(plan.models[m].file(tensor), tensor, plan.models[m].dir());
+  for (const Parameter& parameter : plan.recipe.method->parameters) {
+    if (!parameter.is_idle && parameter.scope == Parameter::Scope::kModel) {
+      input.arguments.set(parameter, plan.recipe.model_parameter(
+                                         m, parameter.name, parameter.fallback, tensor, depth));
     }
-    task.inputs.push_back(std::move(input));
+  }
+  if (!plan.statistics.empty()) {
+    input.fisher = source_of(plan.statistics[m], tensor, plan.statistics[m].path());
+  }
+  return input;
+}
+
+/// The task of a tensor but for its output. `model_values` as model_values_of() returns them.
+TensorTask make_task(const MergePlan& plan, const TensorInfo& info,
+                     const std::vector<double>& model_values) {
+  TensorTask task = task_without_inputs(plan, info);
+  for (std::size_t m = 0; m < plan.models.size(); ++m) {
+    task.inputs.push_back(make_input(plan, m, info.name));
+    task.inputs.back().model_value = model_values[m];
   }
   return task;
 }
@@ -208,6 +197,7 @@ std::size_t end_of_group(const std::vector<const SafetensorsWriter::Entry*>& ent
   return std::max(end, first + 1);
 }
 
+/// Tells the kernel that this mapping's pages of a tensor may go; they stay in its cache.
 void drop_inputs(const MergePlan& plan, const std::string& tensor) {
   const auto drop = [&tensor](const SafetensorsFile& file) { file.drop(file.info(tensor)); };
   if (plan.base) {
@@ -219,6 +209,108 @@ void drop_inputs(const MergePlan& plan, const std::string& tensor) {
   for (const SafetensorsFile& statistics : plan.statistics) {
     drop(statistics);
   }
+}
+
+/// What the method must know of each model before the first tensor; zeros where that is nothing.
+std::vector<double> model_values_of(const MergePlan& plan) {
+  std::vector<double> out(plan.models.size(), 0.0);
+  if (plan.recipe.method->model_pass == nullptr) {
+    return out;
+  }
+  for (std::size_t m = 0; m < plan.models.size(); ++m) {
+    out[m] = plan.recipe.method->model_pass([&plan, m](const auto& visit) {
+      for (const TensorInfo& info : plan.models[m].tensors()) {
+        TensorTask task = task_without_inputs(plan, info);
+        task.inputs.push_back(make_input(plan, m, info.name));
+        visit(task);
+        drop_inputs(plan, info.name);
+      }
+    });
+  }
+  return out;
+}
+
+/// The input that the output's layout, config and dtype are taken from: the base, or where there is
+/// none the first model.
+const CheckpointReader& layout_of(const MergePlan& plan) {
+  return plan.base ? *plan.base : plan.models.front();
+}
+
+/// Opens models and base, and counts what will be read of them.
+void open_models(MergePlan& plan) {
+  for (const RecipeModel& model : plan.recipe.models) {
+    plan.models.push_back(CheckpointReader::open(model.path));
+  }
+  if (!plan.recipe.base.empty()) {
+    plan.base = std::make_unique<CheckpointReader>(CheckpointReader::open(plan.recipe.base));
+  }
+  const CheckpointReader& first = layout_of(plan);
+  plan.config = first.config();
+  for (const TensorInfo& info : first.tensors()) {
+    plan.bytes_read += plan.base ? info.num_bytes() : 0;
+  }
+  for (const CheckpointReader& model : plan.models) {
+    check_same_architecture(first.config(), model.config(), first.dir().string(),
+                            model.dir().string());
+    for (const TensorInfo& info : model.tensors()) {
+      plan.bytes_read += info.num_bytes();
+    }
+  }
+}
+
+/// Where the base has no tokenizer, the first model that has one gives it.
+void choose_companions(MergePlan& plan) {
+  plan.companions_from = layout_of(plan).dir();
+  for (const CheckpointReader& model : plan.models) {
+    if (!fs::exists(plan.companions_from / "tokenizer.json")) {
+      plan.companions_from = model.dir();
+    }
+  }
+}
+
+/// The engine's own, tiles on all threads, and what the method keeps of the largest tensor.
+std::uint64_t memory_needed(const MergePlan& plan) {
+  const auto threads = static_cast<std::uint64_t>(at::get_num_threads());
+  const std::uint64_t num_models = plan.models.size();
+  std::int64_t largest = 0;
+  for (const TensorInfo& info : layout_of(plan).tensors()) {
+    largest = std::max(largest, info.num_elements());
+  }
+  const double kept = plan.recipe.method->memory_per_element * static_cast<double>(num_models) *
+                      static_cast<double>(largest);
+  return 20'000'000 + threads * (num_models + 5) * 40'000 + static_cast<std::uint64_t>(kept);
+}
+
+/// Merges the tensors of one group at the same time; returns the bytes that were made.
+std::int64_t merge_group(const MergePlan& plan,
+                         std::span<const SafetensorsWriter::Entry* const> entries,
+                         const std::vector<double>& model_values, SafetensorsWriter& writer,
+                         InputHashes& hashes) {
+  const CheckpointReader& layout = plan.models.front();
+  std::int64_t made = 0;
+  std::vector<TensorTask> tasks;
+  for (const SafetensorsWriter::Entry* entry : entries) {
+    const std::string& name = entry->name;
+    TensorTask& task = tasks.emplace_back(make_task(plan, layout.info(name), model_values));
+    task.out = {.dtype = plan.out_dtype,
+                .label = "tensor '" + name + "'",
+                .put = [&writer, &name](std::uint64_t offset, std::span<const std::byte> bytes) {
+                  writer.write_bytes(name, offset, bytes);
+                }};
+    task.beside = hashes.beside(name, writer);
+    made += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
+  }
+  if (tasks.size() == 1) {
+    plan.recipe.method->merge(tasks.front());  // on all threads
+  } else {
+    for_each_in_parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+      plan.recipe.method->merge(tasks[static_cast<std::size_t>(i)]);
+    });
+  }
+  for (const TensorTask& task : tasks) {
+    drop_inputs(plan, task.name);
+  }
+  return made;
 }
 
 double gigabytes(std::uint64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
@@ -252,56 +344,24 @@ std::string MergePlan::describe() const {
 MergePlan plan_merge(Recipe recipe) {
   MergePlan plan;
   plan.recipe = std::move(recipe);
-  for (const RecipeModel& model : plan.recipe.models) {
-    plan.models.push_back(CheckpointReader::open(model.path));
-  }
-  if (!plan.recipe.base.empty()) {
-    plan.base = std::make_unique<CheckpointReader>(CheckpointReader::open(plan.recipe.base));
-  }
-  const CheckpointReader& first = plan.base ? *plan.base : plan.models.front();
-  plan.config = first.config();
-  for (const TensorInfo& info : first.tensors()) {
-    plan.bytes_read += plan.base ? info.num_bytes() : 0;
-  }
-  for (const CheckpointReader& model : plan.models) {
-    check_same_architecture(first.config(), model.config(), first.dir().string(),
-                            model.dir().string());
-    for (const TensorInfo& info : model.tensors()) {
-      plan.bytes_read += info.num_bytes();
-    }
-  }
+  open_models(plan);
   if (plan.recipe.out_dtype || plan.recipe.dtype) {
     plan.out_dtype =
         parse_dtype(plan.recipe.out_dtype.value_or(plan.recipe.dtype.value_or("")), "dtype");
   } else {
-    plan.out_dtype = first.dtype();
+    plan.out_dtype = layout_of(plan).dtype();
   }
   plan.bytes_written =
       static_cast<std::uint64_t>(num_parameters(plan.config)) * c10::elementSize(plan.out_dtype);
-  // Where the base has no tokenizer, the first model that has one gives it.
-  plan.companions_from = first.dir();
-  for (const CheckpointReader& model : plan.models) {
-    if (!fs::exists(plan.companions_from / "tokenizer.json")) {
-      plan.companions_from = model.dir();
-    }
-  }
-  if (plan.recipe.method->needs_statistics) {
+  choose_companions(plan);
+  if (plan.recipe.method->needs.fisher) {
     open_statistics(plan);
   }
-  const auto threads = static_cast<std::uint64_t>(at::get_num_threads());
-  plan.memory_bytes = 20'000'000 + threads * (plan.models.size() + 5) * 40'000;
-  if (plan.recipe.method->has_density &&
-      !plan.recipe.method->is_random) {  // what magnitude_bracket.h keeps of the largest tensor
-    std::int64_t largest = 0;
-    for (const TensorInfo& info : first.tensors()) {
-      largest = std::max(largest, info.num_elements());
-    }
-    plan.memory_bytes += plan.models.size() * static_cast<std::uint64_t>(largest) / 8;
-  }
+  plan.memory_bytes = memory_needed(plan);
   // Parameters are looked up once for every tensor, so that a missing one shows now.
-  const std::vector<double> no_scales(plan.models.size(), 1.0);
-  for (const TensorInfo& info : first.tensors()) {
-    (void)make_task(plan, info, no_scales);
+  const std::vector<double> no_values(plan.models.size(), 0.0);
+  for (const TensorInfo& info : layout_of(plan).tensors()) {
+    (void)make_task(plan, info, no_values);
   }
   for (const CheckpointReader& model : plan.models) {
     std::string warning = unknown_keys_warning(model.config().source_json, model.dir().string());
@@ -322,44 +382,18 @@ std::vector<FileRecord> run_merge(const MergePlan& plan, const fs::path& dir, Pr
   for (const std::string& warning : plan.warnings) {
     log_warning(warning);
   }
-  std::vector<double> fisher_scales;
-  for (std::size_t m = 0; m < plan.statistics.size(); ++m) {
-    fisher_scales.push_back(fisher_scale(plan.statistics[m], plan.models[m]));
-  }
+  const std::vector<double> model_values = model_values_of(plan);
   const WeightFiles files = plan_weight_files(plan.config, plan.out_dtype, plan.shard_bytes);
-  const CheckpointReader& layout = plan.models.front();
   std::vector<FileRecord> records;
-  InputHashes hashes(plan);
-  std::int64_t done = 0;  // bytes, as plan.bytes_written
+  InputHashes hashes(plan);  // taken beside the work, of what has no manifest
+  std::int64_t done = 0;     // bytes, as plan.bytes_written
   for (std::size_t f = 0; f < files.names.size(); ++f) {
     SafetensorsWriter writer(dir / files.names[f], files.entries[f], {{"format", "pt"}});
-    const auto entries = in_reading_order(files.entries[f], layout);
+    const auto entries = in_reading_order(files.entries[f], plan.models.front());
     for (std::size_t first = 0; first < entries.size();) {
-      const std::size_t end = end_of_group(entries, first, layout);
-      std::vector<TensorTask> tasks;
-      for (std::size_t i = first; i < end; ++i) {
-        const SafetensorsWriter::Entry& entry = *entries[i];
-        TensorTask& task =
-            tasks.emplace_back(make_task(plan, layout.info(entry.name), fisher_scales));
-        task.out = {
-            .dtype = plan.out_dtype,
-            .label = "tensor '" + entry.name + "'",
-            .put = [&writer, &entry](std::uint64_t offset, std::span<const std::byte> bytes) {
-              writer.write_bytes(entry.name, offset, bytes);
-            }};
-        task.beside = hashes.beside(entry.name, writer);
-        done += task.num_elements * static_cast<std::int64_t>(c10::elementSize(plan.out_dtype));
-      }
-      if (tasks.size() == 1) {
-        plan.recipe.method->function(tasks.front());  // on all threads
-      } else {
-        for_each_in_parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
-          plan.recipe.method->function(tasks[static_cast<std::size_t>(i)]);
-        });
-      }
-      for (const TensorTask& task : tasks) {
-        drop_inputs(plan, task.name);
-      }
+      const std::size_t end = end_of_group(entries, first, plan.models.front());
+      done += merge_group(plan, std::span(entries).subspan(first, end - first), model_values,
+                          writer, hashes);
       progress.update(done);
       first = end;
     }

@@ -1,11 +1,11 @@
-// A merge recipe: mergekit's YAML, for the methods of merging/method.h.
+// A merge recipe: mergekit's YAML, for the methods of merging/methods/.
 //
-//   merge_method: ties                   # linear, task_arithmetic, ties, fisher
-//   base_model: runs/base                # task_arithmetic and ties
+//   merge_method: ties
+//   base_model: runs/base                # methods that need one
 //   models:
 //     - model: runs/sv
 //       parameters: {weight: 0.5, density: [0.2, 0.8]}
-//       statistics: runs/sv-stats        # fisher: what `growmerge stats` wrote (not mergekit's)
+//       statistics: runs/sv-stats        # methods that need Fisher: what `growmerge stats` wrote
 //   parameters: {normalize: true, lambda: 1.0}
 //   dtype: float32                       # output dtype where out_dtype is absent
 //   out_dtype: bfloat16
@@ -48,7 +48,8 @@ struct Recipe {
   [[nodiscard]] double model_parameter(std::size_t model, const std::string& key,
                                        std::optional<double> otherwise, const std::string& tensor,
                                        double depth) const;
-  [[nodiscard]] double parameter(const std::string& key, double otherwise,
+  /// A parameter of an output tensor, likewise.
+  [[nodiscard]] double parameter(const std::string& key, std::optional<double> otherwise,
                                  const std::string& tensor, double depth) const;
 };
 

@@ -8,7 +8,7 @@
 #include "launch/commands/commands.h"
 #include "launch/stage_driver.h"
 #include "launch/templates.h"
-#include "merging/method.h"
+#include "merging/method_docs.h"
 
 namespace growmerge::launch {
 namespace {
@@ -76,26 +76,6 @@ void work(const YamlNode& node, StageRun& run) {
   run.manifest.notes = ledger.notes;
 }
 
-/// The table of methods, from the one that the engine itself takes them from.
-std::string method_docs() {
-  std::string out =
-      "| `merge_method` | what it computes | `base_model` | parameters (default) |\n"
-      "|---|---|---|---|\n";
-  for (const merging::Method& method : merging::methods()) {
-    const bool needs_base = method.base == merging::BaseUse::kRequired;
-    out += concat("| `", method.name, "` | ", method.doc, " | ", needs_base ? "required" : "none",
-                  " | `weight` (", method.weight_required ? "required" : "1", ")",
-                  method.has_density ? ", `density` (1)" : "",
-                  method.has_normalize
-                      ? concat(", `normalize` (", method.normalize_default ? "true" : "false", ")")
-                      : "",
-                  method.has_lambda ? ", `lambda` (1)" : "",
-                  method.is_random ? ", `rescale` (true); `random_seed` (0) beside them" : "",
-                  method.needs_statistics ? "; `statistics` of each model" : "", " |\n");
-  }
-  return out;
-}
-
 }  // namespace
 
 Command merge_command() {
@@ -104,8 +84,10 @@ Command merge_command() {
   out.doc = "recipe (mergekit's YAML) -> checkpoint, streamed in little memory";
   out.usage = "--config RECIPE.yaml --out DIR";
   out.details =
-      "docs/methods/merging.md says what a recipe holds and how each method is defined.\n";
-  out.config_docs = method_docs;
+      "docs/methods/merging.md says what a recipe holds, docs/methods/merge-methods.md how each "
+      "method\n"
+      "is defined.\n";
+  out.config_docs = merging::method_tables;
   out.stage.plan = plan;
   out.stage.estimate = estimate;
   out.stage.work = work;

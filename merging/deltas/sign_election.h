@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
-#include "merging/method.h"
+#include "merging/common_parameters.h"
+#include "merging/tensor_task.h"
 
 namespace growmerge::merging {
 
@@ -29,11 +31,14 @@ void add_agreeing(const float* x, const float* elected, float weight, std::int64
 void finish_block(const float* base, const float* divisor, bool normalize, float lambda,
                   std::int64_t count, float* sum);
 
-/// The whole merge. make_sparsifier(tile) returns, for each tile, what is called with (model,
-/// Block) for the blocks of that tile in order.
+/// The whole merge, by the arguments weight, normalize and lambda. make_sparsifier(tile) returns,
+/// for each tile, what is called with (model, Block) for the blocks of that tile in order.
 template <class MakeSparsifier>
 void merge_by_elected_sign(const TensorTask& task, const MakeSparsifier& make_sparsifier) {
   const std::size_t num_models = task.inputs.size();
+  const std::vector<float> weights = task.of_models(kWeight);
+  const bool normalize = task.arguments.flag(kNormalize);
+  const auto lambda = static_cast<float>(task.arguments.number(kLambda));
   const std::size_t rows = 1 + ((num_models + 4) * kBlockElements + kTileElements - 1) /
                                    static_cast<std::size_t>(kTileElements);
   for_each_output_tile(task, [&](std::int64_t tile, std::int64_t offset, std::int64_t size) {
@@ -61,10 +66,10 @@ void merge_by_elected_sign(const TensorTask& task, const MakeSparsifier& make_sp
                           .elected = elected});
       }
       for (std::size_t m = 0; m < num_models; ++m) {
-        add_agreeing(deltas + static_cast<std::int64_t>(m) * kBlockElements, elected,
-                     static_cast<float>(task.inputs[m].weight), count, sum, divisor);
+        add_agreeing(deltas + static_cast<std::int64_t>(m) * kBlockElements, elected, weights[m],
+                     count, sum, divisor);
       }
-      finish_block(base, divisor, task.normalize, static_cast<float>(task.lambda), count, sum);
+      finish_block(base, divisor, normalize, lambda, count, sum);
     }
     return result;
   });

@@ -1,13 +1,20 @@
 // growmerge_merge_tool RECIPE OUT [key=value ...]: merges into the directory OUT, which it makes.
+// growmerge_merge_tool --methods: prints docs/methods/merge-methods.md.
 #include <filesystem>
 #include <iostream>
+#include <string>
 
 #include "core/base/error.h"
 #include "merging/merge.h"
+#include "merging/method_docs.h"
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string(argv[1]) == "--methods") {
+    std::cout << growmerge::merging::method_page();
+    return 0;
+  }
   if (argc < 3) {
-    std::cerr << "usage: growmerge_merge_tool RECIPE OUT [key=value ...]\n";
+    std::cerr << "usage: growmerge_merge_tool RECIPE OUT [key=value ...] | --methods\n";
     return 2;
   }
   try {

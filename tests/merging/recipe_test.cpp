@@ -117,6 +117,17 @@ TEST(Recipe, RefusesUnknownNamesWithPlaceAndNearest) {
                kInvalidArgument, "unknown key 'rescale'");
 }
 
+TEST(Recipe, SaysWhereAParameterOfAnotherPlaceOrMethodBelongs) {
+  EXPECT_ERROR(parse("merge_method: linear\nmodels: [{model: /a}]\nparameters: {lambda: 1}"),
+               kInvalidArgument, "linear has no lambda", "task_arithmetic, ties, dare_ties");
+  EXPECT_ERROR(parse("merge_method: ties\nbase_model: /b\nmodels:\n"
+                     "- {model: /a, parameters: {lambda: 1}}"),
+               kInvalidArgument, "r.yaml:4", "ties takes it under the top level's parameters");
+  EXPECT_ERROR(parse("merge_method: ties\nbase_model: /b\nmodels: [{model: /a}]\nparameters: "
+                     "{int8_mask: 2}"),
+               kInvalidArgument, "'int8_mask'");
+}
+
 TEST(Recipe, RandomMethodsTakeASeedAndRescale) {
   const std::string dare = "merge_method: dare_ties\nbase_model: /b\nmodels: [{model: /a}]\n";
   const Recipe r = parse(dare + "random_seed: 7\nparameters: {rescale: false, density: 0.5}");
@@ -144,6 +155,8 @@ TEST(Recipe, MissingWeightIsAnError) {
   const Recipe r = parse("merge_method: linear\nmodels: [{model: /a}]");
   EXPECT_ERROR(r.model_parameter(0, "weight", std::nullopt, "t", 0), kInvalidArgument, "'weight'",
                "'/a'");
+  EXPECT_ERROR(r.parameter("normalize", std::nullopt, "layer", 0), kInvalidArgument, "'normalize'",
+               "'layer'", "top level");
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include "merging/methods/ties.h"
+
 #include <cstring>
 #include <vector>
 
@@ -43,24 +45,25 @@ void drop_late_ties(const float* base, std::int64_t count, TileCut& cut, float* 
 }  // namespace
 
 void ties_merge(const TensorTask& task) {
+  const std::vector<float> weights = task.of_models(kWeight);
   std::vector<const TileSource*> models;
   std::vector<double> densities;
   for (const TensorTask::Input& input : task.inputs) {
     models.push_back(&input.weights);
-    densities.push_back(input.density);
+    densities.push_back(input.arguments.number(kDensity));
   }
+  // First pass: where each model's magnitudes are cut. Second: what survives is elected and added.
   const auto cuts = select_magnitudes(task.num_elements, task.base, models, densities);
   merge_by_elected_sign(task, [&](std::int64_t tile) {
     std::vector<TileCut> tile_cuts;
     for (const MagnitudeCut& cut : cuts) {
       tile_cuts.push_back(cut_of_tile(cut, tile));
     }
-    return [&task, tile_cuts](std::size_t m, const Block& block) mutable {
+    return [&weights, tile_cuts](std::size_t m, const Block& block) mutable {
       if (tile_cuts[m].ties_left >= 0) {
         drop_late_ties(block.base, block.count, tile_cuts[m], block.x);
       }
-      trim_and_add(block.x, block.base, tile_cuts[m].at_least,
-                   static_cast<float>(task.inputs[m].weight), block.count, block.delta,
+      trim_and_add(block.x, block.base, tile_cuts[m].at_least, weights[m], block.count, block.delta,
                    block.elected);
     };
   });

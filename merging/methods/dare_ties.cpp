@@ -1,3 +1,5 @@
+#include "merging/methods/dare_ties.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -24,8 +26,8 @@ struct Mask {
 };
 
 Mask mask_of(const TensorTask& task, std::size_t model) {
-  const auto threshold =
-      static_cast<std::uint32_t>(std::lround(task.inputs[model].density * kAlways));
+  const auto threshold = static_cast<std::uint32_t>(
+      std::lround(task.inputs[model].arguments.number(kDensity) * kAlways));
   return {.seed = task.seed,
           .stream = stream_id("merging/dare/" + std::to_string(model) + "/" + task.name),
           .threshold = threshold};
@@ -136,17 +138,19 @@ std::vector<float> rescale_factors(const TensorTask& task, const std::vector<Mas
 }  // namespace
 
 void dare_ties_merge(const TensorTask& task) {
+  const std::vector<float> weights = task.of_models(kWeight);
   std::vector<Mask> masks;
   for (std::size_t m = 0; m < task.inputs.size(); ++m) {
     masks.push_back(mask_of(task, m));
   }
-  const std::vector<float> factors =
-      task.rescale ? rescale_factors(task, masks) : std::vector<float>(masks.size(), 1.0F);
+  const std::vector<float> factors = task.arguments.flag(kRescale)
+                                         ? rescale_factors(task, masks)
+                                         : std::vector<float>(masks.size(), 1.0F);
+  // The second pass draws the same bits again: cheaper than keeping masks.
   merge_by_elected_sign(task, [&](std::int64_t) {
     return [&](std::size_t m, const Block& block) {
       sparsify(masks[m], block.offset, block.count, block.x, block.base, block.delta);
-      rescale_and_add(factors[m], static_cast<float>(task.inputs[m].weight), block.count,
-                      block.delta, block.elected);
+      rescale_and_add(factors[m], weights[m], block.count, block.delta, block.elected);
     };
   });
 }
