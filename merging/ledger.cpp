@@ -27,6 +27,7 @@ fs::path find_input(const fs::path& dir, const InputRecord& input) {
   return given;
 }
 
+/// Follows inputs to their inputs, and adds up the own cost of each stage once.
 struct Walk {
   std::set<std::string> seen;  // identities
   double flops = 0.0;
@@ -125,6 +126,7 @@ Ledger ledger_of(const LedgerInputs& inputs) {
   }
   if (walk.missing.empty()) {
     Walk sunk;
+    // Sunk is what lies before a growth: the growth itself and all that it came from.
     for (const fs::path& growth : walk.growths) {
       sunk.visit(growth);
     }

@@ -10,6 +10,7 @@
 namespace growmerge::merging {
 namespace {
 
+/// One number; flags as 0 or 1.
 double scalar_of(const YamlNode& node, ParameterValue::Type type, const std::string& key) {
   GM_CHECK(node.is_scalar(), kInvalidArgument, node.where(), ": '", key,
            "' must be a value, a list of values, or a list of {filter, value}");
@@ -23,6 +24,7 @@ double scalar_of(const YamlNode& node, ParameterValue::Type type, const std::str
   });
 }
 
+/// A scalar is a gradient of one entry, so that at() knows one case alone.
 std::vector<double> gradient_of(const YamlNode& node, ParameterValue::Type type,
                                 const std::string& key) {
   if (!node.is_sequence()) {
@@ -42,6 +44,7 @@ ParameterValue ParameterValue::parse(const YamlNode& node, Type type, const std:
   ParameterValue out;
   out.type_ = type;
   out.where_ = node.where();
+  // mergekit takes a single {filter, value} without its list too.
   const bool conditional =
       node.is_map() || (node.is_sequence() && !node.items.empty() && node.items.front().is_map());
   if (!conditional) {
@@ -77,9 +80,10 @@ std::optional<double> ParameterValue::at(const std::string& tensor, double depth
     if (!branch.filter.empty() && tensor.find(branch.filter) == std::string::npos) {
       continue;
     }
+    // Entries stand at equal distances over the depth; `depth` lies between two of them.
     const double place = depth * static_cast<double>(branch.gradient.size() - 1);
     const auto low = static_cast<std::size_t>(place);
-    if (type_ == Type::kFlag) {
+    if (type_ == Type::kFlag) {  // half true is nothing
       return branch.gradient[low];
     }
     const std::size_t high = std::min(low + 1, branch.gradient.size() - 1);

@@ -14,6 +14,7 @@
 namespace growmerge::merging {
 namespace {
 
+// Of both files; readers refuse any other.
 constexpr const char* kVersion = "1";
 
 // Adds the squares of `grads` to `fisher` and sets them to zero for the next sequence.
@@ -24,6 +25,7 @@ void absorb_squares(const ParamMap& fisher, const ParamMap& grads) {
   }
 }
 
+// Inputs, not targets: what an embedding row saw.
 void count_tokens(const Batch& batch, const at::Tensor& counts) {
   const at::Tensor tokens = batch.tokens.contiguous();
   const std::int64_t* ids = tokens.const_data_ptr<std::int64_t>();
@@ -35,6 +37,7 @@ void count_tokens(const Batch& batch, const at::Tensor& counts) {
   }
 }
 
+// An endless stream (num_rows() < 0) must be told where to stop.
 std::int64_t rows_to_read(const StatisticsConfig& config, const BatchSource& source) {
   const std::int64_t available = source.num_rows();
   if (config.num_sequences == 0) {
@@ -63,6 +66,7 @@ Statistics local_sums(const StatisticsConfig& config, const Model& model, BatchS
   const std::int64_t rows = rows_to_read(config, source);
   Workspace workspace;
   Progress progress("stats", rows, "sequences", comm.is_root());
+  // One row at a time: the square of a sum over rows would hold products between rows.
   for (std::int64_t i = comm.rank(); i < rows; i += comm.size()) {
     const std::int64_t row = config.first_sequence + i;
     const Batch batch = source.rows(row, 1);
@@ -83,6 +87,7 @@ Statistics local_sums(const StatisticsConfig& config, const Model& model, BatchS
   return out;
 }
 
+// A sum is finite only where every term is: one number to fetch a tensor.
 void check_finite(const ParamMap& fisher) {
   for (const auto& [name, tensor] : fisher) {
     const double sum = tensor.sum().item<double>();
@@ -124,6 +129,7 @@ Statistics compute_statistics(const StatisticsConfig& config, const Model& model
            "statistics: the corpus uses a vocabulary of ", source.vocab_size(),
            " tokens, the model has ", model.config.vocab_size);
   Statistics out;
+  // An error of one rank ends all: the others would wait in all_reduce.
   run_agreed(comm, [&] { out = local_sums(config, model, source, comm); });
   for (const auto& [name, tensor] : out.fisher) {
     comm.all_reduce(tensor, ReduceOp::kSum);
@@ -138,6 +144,7 @@ Statistics compute_statistics(const StatisticsConfig& config, const Model& model
   GM_CHECK(out.num_sequences > 0, kInvalidArgument,
            "statistics: none of the sequences has a target token");
   check_finite(out.fisher);
+  // Sums become means, and float32, which is what a merge reads.
   ParamMap fisher;
   for (const auto& [name, tensor] : out.fisher) {
     tensor.div_(static_cast<double>(out.num_sequences));

@@ -14,6 +14,7 @@
 namespace growmerge::merging {
 namespace {
 
+// All ones: infinity or NaN.
 constexpr std::uint32_t kExponent = 0x7f800000U;
 
 GM_SIMD void widen_bfloat16(const std::uint16_t* in, std::int64_t count, float* out) {
@@ -32,6 +33,7 @@ GM_SIMD void narrow_bfloat16(const float* in, std::int64_t count, std::uint16_t*
   }
 }
 
+/// No early exit: a loop without branches is vector code, and the answer is nearly always no.
 GM_SIMD bool any_non_finite(const float* values, std::int64_t count) {
   std::uint32_t bad = 0;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -50,6 +52,7 @@ GM_SIMD bool any_exponent(const std::uint16_t* values, std::int64_t count, std::
   return bad != 0;
 }
 
+// dtypes that are rare among checkpoints: no vector code.
 template <class T>
 void widen_each(const std::byte* in, std::int64_t count, float* out) {
   for (std::int64_t i = 0; i < count; ++i) {
@@ -92,6 +95,7 @@ void TileSource::load(std::int64_t offset, std::int64_t count, float* out) const
 }
 
 void TileSink::narrow(std::int64_t count, const float* values, std::byte* bytes) const {
+  // Twice: a value may be finite in float32 and not in a narrower dtype.
   bool bad = any_non_finite(values, count);
   switch (dtype) {
     case at::ScalarType::Float:
@@ -130,6 +134,7 @@ void TileSink::write(std::int64_t offset, std::int64_t count, const float* value
 }
 
 void for_each_in_parallel(std::int64_t n, const std::function<void(std::int64_t)>& fn) {
+  // Not equal shares: tiles take unequal time where pages come from disk.
   std::atomic<std::int64_t> next{0};
   at::parallel_for(0, std::min<std::int64_t>(n, at::get_num_threads()), 1,
                    [&](std::int64_t, std::int64_t) {
@@ -149,6 +154,7 @@ void for_each_tile(
 }
 
 float* tile_scratch(std::size_t rows) {
+  // Kept, because a fresh buffer a tile would be page faults a tile.
   thread_local std::vector<float> buffer;
   const std::size_t needed = rows * static_cast<std::size_t>(kTileElements);
   if (buffer.size() < needed) {

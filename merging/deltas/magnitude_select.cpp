@@ -14,6 +14,7 @@
 namespace growmerge::merging {
 namespace {
 
+// A magnitude has 31 bits: two histograms of 2^16 and 2^15 bins find one exactly, and fit L2.
 constexpr int kLowBits = 15;
 constexpr std::size_t kHighBins = std::size_t{1} << 16;
 constexpr std::size_t kLowBins = std::size_t{1} << kLowBits;
@@ -30,6 +31,7 @@ GM_SIMD std::int64_t count_equal(const std::uint32_t* bits, std::int64_t count,
   return total;
 }
 
+/// Most tiles hold nothing of the bin: they are passed over at the speed of reading.
 GM_SIMD bool any_in_bin(const std::uint32_t* bits, std::int64_t count, std::uint32_t bin) {
   std::uint32_t found = 0;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -51,6 +53,7 @@ std::vector<Histogram> scan(std::int64_t n, const TileSource& base,
   }
   std::mutex mutex;
   at::parallel_for(0, num_tiles(n), 1, [&](std::int64_t begin, std::int64_t end) {
+    // Private, as shared counters would be fought over by the threads.
     std::vector<std::vector<std::uint32_t>> own(models.size());
     for (const std::size_t m : selected) {
       own[m].assign(bins, 0);
@@ -153,6 +156,7 @@ std::vector<MagnitudeCut> select_magnitudes(std::int64_t n, const TileSource& ba
     cut_by_histograms(n, base, models, k, unknown, cuts);
   }
   for (const std::size_t m : selected) {
+    // Finite weights may differ by infinity.
     GM_CHECK(cuts[m].threshold < 0x7f800000U, kCorrupt, models[m]->label,
              " differs from the base by more than float32 holds");
   }

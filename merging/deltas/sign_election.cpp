@@ -17,6 +17,8 @@ GM_SIMD void add_agreeing(const float* x, const float* elected, float weight, st
     std::uint32_t sign = 0;
     std::memcpy(&bits, x + i, sizeof(bits));
     std::memcpy(&sign, elected + i, sizeof(sign));
+    // All ones where the condition holds. As integers, positive floats are 1 to kMinusZero - 1 and
+    // negative ones lie above kMinusZero.
     const std::uint32_t plus = bits - 1U < kMinusZero - 1U ? ~0U : 0U;
     const std::uint32_t minus = bits > kMinusZero ? ~0U : 0U;
     const std::uint32_t agrees = sign > kMinusZero ? minus : plus;
