@@ -88,6 +88,7 @@ void add_group_noise(double* out, const Blocks& b, std::int64_t first, double sn
       const double w = group[row * width + i];
       signal_power += w * w;
     }
+    // Their mean taken off, the copies' shares cancel whatever the input is: the function is kept.
     for (std::int64_t col = 0; col < b.cols; ++col) {
       double mean = 0.0;
       for (std::int64_t copy = 0; copy < n; ++copy) {
@@ -148,6 +149,7 @@ ModelConfig grown_config(const ModelConfig& source, const HypercloningConfig& co
   source.validate();
   const AxisCopies copies = width_copies(source, config.width_factor);
   ModelConfig out = source;
+  // The factor stands in the grown weights now (blocks_of): what remains is a plain model.
   if (const char* plain = family_of(source.architecture).folds_into) {
     out.architecture = plain;
   }
@@ -212,6 +214,7 @@ at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& conf
   check_shape(source, row, name, weight);
   const AxisCopies copies = width_copies(source, config.width_factor);
   const Blocks b = blocks_of(source, copies, row, weight);
+  // One rounding at the end: blocks of a bfloat16 source are quotients that float32 would round.
   const at::Tensor exact = weight.to(at::ScalarType::Double).contiguous();
   std::vector<std::int64_t> shape = {b.rows * b.row_copies};
   if (row.dims.size() == 2) {
@@ -226,6 +229,7 @@ at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& conf
   if (!noisy) {
     return grown.to(dtype);
   }
+  // By name and place, so that neither threads nor the order of tensors changes a number.
   const Philox random(static_cast<std::uint64_t>(config.seed), stream_id("growth-noise/" + name));
   at::parallel_for(0, b.rows * b.row_copies / b.group_rows, 1,
                    [&](std::int64_t begin, std::int64_t end) {

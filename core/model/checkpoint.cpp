@@ -57,6 +57,7 @@ constexpr const char* kCompanions[] = {"tokenizer.json",
   fail(ErrorCode::kNotFound, "'", dir.string(), "' holds neither ", kWeights, " nor ", kIndex);
 }
 
+// Found when training starts, it would be found too late: whoever reads the model needs its tokens.
 void refuse_lone_tokenizer_model(const fs::path& dir) {
   GM_CHECK(!fs::exists(dir / "tokenizer.model") || fs::exists(dir / "tokenizer.json"), kUnsupported,
            "'", (dir / "tokenizer.model").string(),
@@ -77,6 +78,7 @@ std::vector<std::pair<std::string, std::set<std::string>>> read_index(const fs::
   const bool has_map = json.is_object() && json.contains("weight_map");
   GM_CHECK(has_map && json["weight_map"].is_object() && !json["weight_map"].empty(), kCorrupt, "'",
            path.string(), "': no map 'weight_map' of tensor names to files");
+  // A shard is named by somebody else's file: it must not lead out of the directory.
   for (const auto& [tensor, file] : json["weight_map"].items()) {
     GM_CHECK(file.is_string(), kCorrupt, "'", path.string(), "': weight_map of '", tensor,
              "' is no file name");
@@ -103,6 +105,8 @@ std::vector<SafetensorsFile> open_weight_files(const fs::path& dir) {
   if (!fs::exists(dir / kIndex)) {
     refuse_directory_without_safetensors(dir);
   }
+  // Held against each other in both directions: a shard of another save of the same model has the
+  // right name and the wrong numbers, and what it lacks or has too much gives it away.
   for (const auto& [name, tensors] : read_index(dir / kIndex)) {
     files.push_back(SafetensorsFile::open(dir / name));
     for (const std::string& tensor : tensors) {
@@ -156,6 +160,7 @@ bool all_finite(const at::Tensor& tensor) {
   if (!tensor.is_floating_point()) {
     return true;
   }
+  // By bits and not by isfinite(), which would make a tensor of flags as long as the weights.
   const at::Tensor flat = tensor.cpu().contiguous();
   const void* data = flat.data_ptr();
   switch (flat.scalar_type()) {
@@ -185,6 +190,7 @@ CheckpointReader CheckpointReader::open(const fs::path& dir) {
   refuse_lone_tokenizer_model(dir);
   reader.files_ = open_weight_files(dir);
 
+  // Each tensor of the table must be there once; what is left over at the end must be explained.
   std::unordered_map<std::string, std::size_t> found;
   for (std::size_t f = 0; f < reader.files_.size(); ++f) {
     for (const TensorInfo& info : reader.files_[f].tensors()) {
@@ -211,10 +217,12 @@ CheckpointReader CheckpointReader::open(const fs::path& dir) {
     found.erase(it);
   }
   for (const auto& [name, f] : found) {
+    // Derived buffers are computed from config.json, and are left out of what is written.
     if (is_derived_buffer(name)) {
       continue;
     }
     if (name == tensor_name(Role::kHead) && reader.config_.tie_word_embeddings) {
+      // Frameworks that save shared tensors twice write it; a copy does no harm, another head does.
       const std::string embedding = tensor_name(Role::kEmbedding);
       const SafetensorsFile& file = reader.files_[f];
       GM_CHECK(equal_bytes(file.bytes(file.info(name)),
@@ -267,6 +275,7 @@ Model load_model(const fs::path& dir, at::ScalarType dtype) {
     log_warning(warning);
   }
   for (const TensorInfo& info : reader.tensors()) {
+    // Checked as stored: a NaN is named in the file, before any arithmetic could have made it.
     const at::Tensor stored = reader.load(info.name);
     check_all_finite(info.name, stored, dir, "loading");
     at::Tensor tensor = stored.to(dtype);
@@ -287,6 +296,7 @@ WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
   for (const TensorSpec& tensor : model_tensors(config)) {
     const std::uint64_t bytes =
         c10::elementSize(dtype) * static_cast<std::uint64_t>(tensor.num_elements());
+    // In the order of the table, so that a reader that goes through the model reads shard by shard.
     if (out.entries.empty() || (filled > 0 && filled + bytes > shard_bytes)) {
       out.entries.emplace_back();
       filled = 0;
@@ -295,6 +305,7 @@ WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
     filled += bytes;
     total += bytes;
   }
+  // Transformers writes one file without an index, and finds it first.
   if (out.entries.size() == 1) {
     out.names = {kWeights};
     return out;
@@ -326,6 +337,7 @@ void save_model(const fs::path& dir, const Model& model, const SaveOptions& opti
     // What is written is checked, not what is held: rounding to float16 may overflow.
     check_all_finite(name, tensor.to(options.dtype), dir, "saving");
   }
+  // All is checked: from here on only the disk can refuse.
   const WeightFiles files = plan_weight_files(model.config, options.dtype, options.shard_bytes);
   for (std::size_t i = 0; i < files.names.size(); ++i) {
     SafetensorsWriter writer(dir / files.names[i], files.entries[i], {{"format", "pt"}});
@@ -367,6 +379,7 @@ Model init_model(const ModelConfig& config, std::uint64_t seed) {
     }
     at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(at::kFloat));
     float* out = tensor.data_ptr<float>();
+    // A stream per name and a number per place: neither threads nor other tensors change a value.
     const Philox random(seed, stream_id("init/" + name));
     at::parallel_for(0, tensor.numel(), 1 << 14, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {

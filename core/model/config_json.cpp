@@ -15,6 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// null says as little as an absent key: Transformers writes it where it has no value.
 const Json* find(const Json& json, const std::string& key) {
   const auto it = json.find(key);
   return it == json.end() || it->is_null() ? nullptr : &*it;
@@ -27,6 +28,7 @@ const Json* find(const Json& json, const std::string& key) {
 
 std::int64_t whole(const std::string& key, const Json& value,
                    const char* expected = "a whole number") {
+  // 2^62 and beyond would overflow where two of them are added.
   if (!value.is_number_integer() ||
       (value.is_number_unsigned() && value.get<std::uint64_t>() > (std::uint64_t{1} << 62))) {
     wrong(key, expected, value);
@@ -84,6 +86,7 @@ Json rope_parameters(const Json& json) {
     if (type == nullptr) {
       type = find(*node, "type");
     }
+    // A default beside another kind says nothing: Transformers 5 writes both spellings.
     if (type != nullptr && *type != "default") {
       out.update(*node);
       out["rope_type"] = *type;
@@ -165,6 +168,7 @@ class JsonWriter final : public FieldVisitor {
       json_["architectures"] = {family_.architecture};
       json_["model_type"] = family_.model_type;
     } else if (is_own_key(info.key) && !has_key(family_, info.key)) {
+      // What the source said of it, another family's reader could take for true.
       json_.erase(info.key);
     } else {
       std::visit([&](auto* value) { write(json_[info.key], *value); }, member);
@@ -209,6 +213,7 @@ const Family& family_of_json(const Json& json) {
     const std::string name = type == nullptr ? "" : text("model_type", *type);
     GM_CHECK(!name.empty(), kCorrupt,
              "neither 'architectures' nor 'model_type' says what this model is");
+    // Files of base classes carry the type alone; an unknown one is refused by its own name.
     const Family* family = find_family_of_type(name);
     return family != nullptr ? *family : family_of(name);
   }
@@ -228,6 +233,7 @@ void refuse_unsupported_options(const Json& json, const Family& family) {
     GM_CHECK(!asks, kUnsupported, "'", option.key,
              option.when == RefusedOption::When::kTrue ? ": true' " : "' ", option.advice);
   }
+  // A number that is not used is harmless; published Qwen2s carry one.
   if (find(json, "sliding_window") != nullptr) {
     const Json* used = find(json, "use_sliding_window");
     const bool is_used =
@@ -265,6 +271,7 @@ ModelConfig parse_model_config(const std::string& json_text, const std::string& 
     fail(ErrorCode::kCorrupt, name, ": not valid JSON: ", e.what());
   }
   GM_CHECK(json.is_object(), kCorrupt, name, ": is no JSON object");
+  // The text is kept as it came: keys that nobody here knows go on with the model.
   ModelConfig config = with_context(name, [&] { return read_config(json); });
   config.source_json = json_text;
   return config;

@@ -9,6 +9,7 @@ namespace growmerge {
 namespace {
 
 /// What LlamaConfig of Transformers takes where config.json is silent.
+// Numbers that must be in the file stay 0 here, which is how the reader knows.
 ModelConfig llama_defaults(const char* architecture) {
   ModelConfig config;
   config.architecture = architecture;

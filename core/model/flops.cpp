@@ -38,6 +38,7 @@ const char* flop_convention_name(FlopConvention convention) {
 }
 
 double forward_flops_per_token(const ModelConfig& config, double attended_keys) {
+  // Scores and their sum of values: two products of 2 h each, for every key and every head.
   const double attention = 4.0 * static_cast<double>(config.num_layers) *
                            static_cast<double>(config.num_heads * config.head_dim) * attended_keys;
   const double head =
@@ -50,10 +51,12 @@ double train_flops_per_token(const ModelConfig& config, std::int64_t row_tokens,
   GM_CHECK(row_tokens > 0, kInvalidArgument, "flops: row_tokens must be positive, got ",
            row_tokens);
   switch (convention) {
+    // Backward is two products for each one of forward: hence 3.
     case FlopConvention::kCausal:
       return 3.0 * forward_flops_per_token(config, 0.5 * static_cast<double>(row_tokens + 1));
     case FlopConvention::kFullAttention:
       return 3.0 * forward_flops_per_token(config, static_cast<double>(row_tokens));
+    // Kaplan et al. 2020 (arXiv 2001.08361) and the many who count like them.
     case FlopConvention::kSixN:
       return 6.0 * static_cast<double>(num_parameters(config));
     case FlopConvention::kSixNNonEmbedding:
@@ -67,6 +70,7 @@ double mean_attended_keys(std::span<const std::int32_t> segment_starts) {
   double positions = 0.0;
   for (std::size_t i = 1; i < segment_starts.size(); ++i) {
     const double length = static_cast<double>(segment_starts[i] - segment_starts[i - 1]);
+    // Position i of a segment attends to itself and the i before it.
     pairs += 0.5 * length * (length + 1.0);
     positions += length;
   }
@@ -82,6 +86,7 @@ MatchedBudget match_budget(const ModelConfig& config, double budget_flops, std::
   const double per_step = static_cast<double>(tokens_per_step) *
                           train_flops_per_token(config, row_tokens, FlopConvention::kCausal);
   MatchedBudget out;
+  // To the nearest: rounding down always would favour the smaller of two models that are matched.
   out.steps = std::max<std::int64_t>(1, std::llround(budget_flops / per_step));
   out.mismatch = (static_cast<double>(out.steps) * per_step - budget_flops) / budget_flops;
   return out;

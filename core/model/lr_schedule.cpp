@@ -53,6 +53,7 @@ double learning_rate(const LrScheduleConfig& config, std::int64_t step, std::int
     const double progress = std::min(1.0, static_cast<double>(step - warmup) / span);
     remaining = 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
   }
+  // Warm-up and decay may overlap in short runs: the lower of both holds.
   const double decayed = config.min_lr_ratio + (1.0 - config.min_lr_ratio) * remaining;
   return config.lr * std::min(warm, decayed);
 }

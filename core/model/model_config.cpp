@@ -62,6 +62,7 @@ void check_sizes(const ModelConfig& c) {
   positive("num_key_value_heads", c.num_kv_heads);
   positive("head_dim", c.head_dim);
   positive("max_position_embeddings", c.max_position_embeddings);
+  // Transformers asks for it even where head_dim is given.
   GM_CHECK(c.hidden_size % c.num_heads == 0, kInvalidArgument, "model config: hidden_size ",
            c.hidden_size, " is no multiple of num_attention_heads ", c.num_heads);
   GM_CHECK(c.num_heads % c.num_kv_heads == 0, kInvalidArgument,
@@ -150,6 +151,7 @@ void ModelConfig::describe(FieldVisitor& v) {
   v("intermediate_size", intermediate_size, "", "F, width of the MLP");
   v("num_hidden_layers", num_layers, "", "L");
   v("num_attention_heads", num_heads, "", "H, query heads");
+  // 0 means "as config.json implies": filled in here, so that every reader sees the same number.
   if (num_kv_heads == 0) {
     num_kv_heads = num_heads;
   }
@@ -180,6 +182,7 @@ void ModelConfig::validate() const {
   GM_CHECK(lm_head_normalization_factor > 0 && std::isfinite(lm_head_normalization_factor),
            kInvalidArgument, "model config: lm_head_normalization_factor is ",
            lm_head_normalization_factor, ", expected a positive number");
+  // Wider than 1, the first forward pass overflows.
   GM_CHECK(initializer_range >= 0 && initializer_range <= 1, kInvalidArgument,
            "model config: initializer_range is ", initializer_range, ", expected 0 to 1");
   check_rope(rope);

@@ -15,6 +15,7 @@ constexpr std::string_view kLayerPrefix = "model.layers.";
 bool always(const ModelConfig&) { return true; }
 bool when_untied(const ModelConfig& config) { return !config.tie_word_embeddings; }
 bool with_attention_bias(const ModelConfig& config) { return config.attention_bias; }
+// Qwen2 has biases of q, k and v alone; a Llama that has them has one of o as well.
 bool with_attention_output_bias(const ModelConfig& config) {
   return config.attention_bias && family_of(config.architecture).attention_output_bias;
 }
@@ -132,6 +133,7 @@ std::optional<TensorPlace> find_tensor(const std::string& name) {
     layer = number;
     suffix = std::string_view(rest + 1, static_cast<std::size_t>(end - rest - 1));
   }
+  // Some twenty rows: a search is no slower than a map, and keeps one table.
   for (const TensorRow& row : tensor_table()) {
     if (row.is_in_layer() == layer.has_value() && suffix == row.name) {
       return TensorPlace{&row, layer};
@@ -175,6 +177,7 @@ std::vector<TensorSpec> model_tensors(const ModelConfig& config) {
           {full_name(row, layer.value_or(0)), tensor_shape(config, row), TensorPlace{&row, layer}});
     }
   };
+  // Rows before, in and behind the layers; a layer's are repeated as one block.
   const std::vector<TensorRow>& table = tensor_table();
   std::size_t i = 0;
   for (; !table[i].is_in_layer(); ++i) {
