@@ -6,8 +6,8 @@
 
 #include "core/base/error.h"
 #include "launch/commands/commands.h"
+#include "launch/experiment/templates.h"
 #include "launch/stage_driver.h"
-#include "launch/templates.h"
 #include "merging/method_docs.h"
 
 namespace growmerge::launch {

@@ -1,6 +1,6 @@
 // growmerge report: results -> tables and one self-contained HTML page.
+#include "launch/report/report.h"
 #include "core/base/files.h"
-#include "launch/report.h"
 
 #include <cstdio>
 

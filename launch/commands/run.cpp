@@ -1,8 +1,8 @@
 // growmerge run: a whole experiment.
-#include "launch/run.h"
+#include "launch/experiment/run.h"
 
 #include "launch/commands/commands.h"
-#include "launch/experiment.h"
+#include "launch/experiment/experiment.h"
 
 namespace growmerge::launch {
 

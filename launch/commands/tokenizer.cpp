@@ -10,8 +10,8 @@
 #include "data/tokenizer_trainer.h"
 #include "eval/encode.h"
 #include "launch/commands/commands.h"
+#include "launch/report/table.h"
 #include "launch/stage_driver.h"
-#include "launch/table.h"
 
 namespace growmerge::launch {
 namespace {

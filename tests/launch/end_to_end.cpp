@@ -12,7 +12,7 @@
 
 #include "core/store/manifest.h"
 #include "core/store/safetensors.h"
-#include "launch/child.h"
+#include "launch/experiment/child.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"
 

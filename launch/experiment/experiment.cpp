@@ -1,11 +1,11 @@
-#include "launch/experiment.h"
+#include "launch/experiment/experiment.h"
 
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "core/base/error.h"
-#include "launch/templates.h"
+#include "launch/experiment/templates.h"
 
 namespace growmerge::launch {
 namespace {

@@ -1,4 +1,4 @@
-#include "launch/table.h"
+#include "launch/report/table.h"
 
 #include <algorithm>
 #include <cstdio>

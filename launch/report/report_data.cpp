@@ -5,7 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/store/manifest.h"
-#include "launch/report.h"
+#include "launch/report/report.h"
 
 namespace growmerge::launch {
 namespace {

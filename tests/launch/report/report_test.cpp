@@ -1,5 +1,5 @@
 // A report over results with known figures.
-#include "launch/report.h"
+#include "launch/report/report.h"
 #include "core/store/stage_output.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include "core/base/error.h"
 #include "core/store/manifest.h"
 #include "eval/items.h"
-#include "launch/svg.h"
+#include "launch/report/svg.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"
 

@@ -4,8 +4,8 @@
 #include <set>
 
 #include "core/base/error.h"
-#include "launch/report.h"
-#include "launch/svg.h"
+#include "launch/report/report.h"
+#include "launch/report/svg.h"
 
 namespace growmerge::launch {
 namespace {

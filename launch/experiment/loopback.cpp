@@ -1,4 +1,4 @@
-#include "launch/loopback.h"
+#include "launch/experiment/loopback.h"
 
 #include <ifaddrs.h>
 #include <net/if.h>

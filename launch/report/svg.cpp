@@ -1,11 +1,11 @@
-#include "launch/svg.h"
+#include "launch/report/svg.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
 #include "core/base/format.h"
-#include "launch/table.h"
+#include "launch/report/table.h"
 
 namespace growmerge::launch {
 namespace {

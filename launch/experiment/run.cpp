@@ -1,4 +1,4 @@
-#include "launch/run.h"
+#include "launch/experiment/run.h"
 
 #include <unistd.h>
 
@@ -15,12 +15,12 @@
 #include "core/base/log.h"
 #include "core/store/stage_output.h"
 #include "distributed/signals.h"
-#include "launch/child.h"
-#include "launch/experiment.h"
-#include "launch/loopback.h"
+#include "launch/experiment/child.h"
+#include "launch/experiment/experiment.h"
+#include "launch/experiment/loopback.h"
+#include "launch/experiment/templates.h"
 #include "launch/process.h"
 #include "launch/stage_driver.h"
-#include "launch/templates.h"
 
 namespace growmerge::launch {
 namespace {

@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "core/base/format.h"
-#include "launch/report.h"
+#include "launch/report/report.h"
 #include "launch/stage_driver.h"
 
 namespace growmerge::launch {

@@ -1,4 +1,4 @@
-#include "launch/templates.h"
+#include "launch/experiment/templates.h"
 
 #include <gtest/gtest.h>
 

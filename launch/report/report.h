@@ -16,7 +16,7 @@
 #include "core/base/config.h"
 #include "eval/compare.h"
 #include "eval/results.h"
-#include "launch/table.h"
+#include "launch/report/table.h"
 
 namespace growmerge::launch {
 
