@@ -31,7 +31,8 @@ struct TextInput {
 
   template <class V>
   void describe(V& v) {
-    v("path", path, "", "a .txt or .jsonl file, also .gz or .zst; a pattern; or a directory");
+    v("path", path, "", "a .txt or .jsonl file, also .gz or .zst; a pattern; or a directory",
+      v.kInput);
     v("language", language, "", "language of the text, the name of its shard");
     v("text_field", text_field, "", "JSON field that holds a document's text");
     v("id_field", id_field, "", "JSON field that names a document, where there is one");

@@ -23,7 +23,7 @@ struct ShardSource {
 
   template <class V>
   void describe(V& v) {
-    v("path", path, "", "a token shard, or the directory of a tokenize stage");
+    v("path", path, "", "a token shard, or the directory of a tokenize stage", v.kInput);
     v("language", language, "", "which shard of the directory; not needed when it holds one");
     v("name", name, "", "what the source is called in metrics; default: the shard's language");
   }

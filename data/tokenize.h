@@ -36,7 +36,7 @@ struct TokenizeConfig {
   template <class V>
   void describe(V& v) {
     v("inputs", inputs, "", "what is read; inputs of one language become one shard");
-    v("tokenizer", tokenizer, "", "a tokenizer.json, or a directory that holds one");
+    v("tokenizer", tokenizer, "", "a tokenizer.json, or a directory that holds one", v.kInput);
     v("eos_token", eos_token, "",
       "token that ends a document; default: what tokenizer_config.json, generation_config.json or "
       "config.json beside the tokenizer names");

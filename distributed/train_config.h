@@ -69,7 +69,8 @@ struct TrainConfig {
     v("budget", budget, "", "how long to train: exactly one of steps, tokens, flops");
     v("batch_rows", batch_rows, "rows", "rows of one optimizer step, over all ranks");
     v("microbatch_rows", microbatch_rows, "rows",
-      "rows of one forward and backward pass on a rank; 0 takes all of a rank's rows at once");
+      "rows of one forward and backward pass on a rank; 0 takes all of a rank's rows at once",
+      v.kPlace);
     v("optimizer", optimizer, "", "AdamW");
     v("schedule", schedule, "", "learning rate");
     v("clip_norm", clip_norm, "", "largest global gradient norm; 0 never clips");
@@ -77,10 +78,12 @@ struct TrainConfig {
       "of forward and backward: float32, bfloat16 or float64; masters are float32 at least");
     v("device", device, "",
       "cpu, cuda (one GPU a rank), or auto: cuda where every rank has the back end and a GPU, else "
-      "cpu; no part of the result's identity");
+      "cpu; no part of the result's identity",
+      v.kPlace);
     v("cuda_graphs", cuda_graphs, "",
       "on GPUs: record the forward and backward pass and start it as a whole where gradients are "
-      "not summed over ranks meanwhile; the same bits");
+      "not summed over ranks meanwhile; the same bits",
+      v.kPlace);
     v("save_dtype", save_dtype, "", "of the saved model: float32, bfloat16, float16 or float64");
     v("seed", seed, "", "of a model that starts from random weights");
     v("eval_every", eval_every, "steps",
@@ -93,14 +96,16 @@ struct TrainConfig {
       "leave the last checkpoints in the finished directory");
     v("save_trainer_state", save_trainer_state, "",
       "leave optimizer moments and masters (trainer/) in the finished directory");
-    v("log_every", log_every, "steps", "one line of metrics, over so many steps");
+    v("log_every", log_every, "steps", "one line of metrics, over so many steps", v.kPlace);
     v("peak_tflops", peak_tflops, "TFLOP/s",
       "peak of one rank's device, to report MFU against; 0 takes the data sheet's for bfloat16 on "
-      "A100, H100, H200 and B200, and reports none elsewhere");
+      "A100, H100, H200 and B200, and reports none elsewhere",
+      v.kPlace);
     v("bucket_mb", bucket_mb, "MB",
-      "gradients are summed over ranks in pieces of this size; on GPUs of 64 MB at least");
+      "gradients are summed over ranks in pieces of this size; on GPUs of 64 MB at least",
+      v.kPlace);
     v("timeout_s", timeout_s, "s",
-      "how long a rank waits for the others before it ends the job; 0 for ever");
+      "how long a rank waits for the others before it ends the job; 0 for ever", v.kPlace);
     v("profile", profile, "", "where the time of some steps goes");
   }
   /// Errors: kInvalidArgument naming the key.

@@ -39,7 +39,7 @@ struct TaskConfig {
     v("name", name, "", "name of the task in results (default: kind, or kind_language)");
     v("kind", kind, "",
       "blimp (folder of JSONL), multiblimp (TSV), pairs (any columns) or bpb (text)");
-    v("path", path, "", "file or folder; several for pairs and bpb");
+    v("path", path, "", "file or folder; several for pairs and bpb", v.kInput);
     v("language", language, "", "label of the language, for tables");
     v("preset", preset, "", "scoring rules of pairs: original or lm-eval");
     v("rules", rules, "", "changes to the preset's rules (bpb: only prefix)");

@@ -41,7 +41,9 @@ struct StageInput {
 /// What is known of a stage before it runs. Nothing that is named here needs to exist yet.
 struct StagePlan {
   std::string stage;   // Manifest::stage
-  std::string config;  // resolved, as YAML
+  std::string config;  // resolved, as YAML: what --print-config shows and the output keeps
+  /// What of it counts in the identity.
+  std::vector<DescribedField> fields{};
   std::vector<StageInput> inputs;
   std::uint64_t seed = 0;
   bool resumable = false;        // NAME.tmp is kept and continued
@@ -50,9 +52,6 @@ struct StagePlan {
   /// work() reads all inputs anyway and leaves path_identity() with their hashes, so that
   /// identities are asked for when it is done (one rank; not resumable).
   bool hashes_while_working = false;
-  /// Keys of the config, outermost ones, that say where work is done and not what comes of it: no
-  /// part of the identity.
-  std::vector<std::string> place_keys{};
 };
 
 /// A stage while it runs.
@@ -107,9 +106,10 @@ void set_stage(Command& command, Plan plan, Estimate estimate, Work work) {
     config.describe(v);
   };
   command.stage.plan = [plan](const YamlNode& node) {
-    const Config config = config_from_yaml<Config>(node);
+    Config config = config_from_yaml<Config>(node);
     StagePlan out = plan(config);
     out.config = dump_config(config);
+    out.fields = list_fields([&config](FieldVisitor& v) { config.describe(v); });
     return out;
   };
   command.stage.estimate = [estimate](const YamlNode& node, int ranks) {

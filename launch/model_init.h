@@ -25,7 +25,8 @@ struct InitConfig {
   double initializer_range = 0.02;
 
   void describe(FieldVisitor& v) {
-    v("tokenizer", tokenizer, "", "directory of a tokenizer: gives the vocabulary, BOS and EOS");
+    v("tokenizer", tokenizer, "", "directory of a tokenizer: gives the vocabulary, BOS and EOS",
+      v.kInput);
     v("hidden_size", hidden_size, "", "d, width of the residual stream");
     v("intermediate_size", intermediate_size, "",
       "F, width of the MLP; 0: 8 d / 3 rounded up to 16");

@@ -1,20 +1,13 @@
 #include "launch/stage_driver.h"
 
-#include <ATen/Parallel.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <sstream>
-#include <tuple>
 
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/format.h"
 #include "core/base/log.h"
-#include "core/store/hashes.h"
-#include "core/store/manifest.h"
 #include "core/store/stage_output.h"
+#include "launch/stage_identity.h"
 
 namespace growmerge::launch {
 namespace {
@@ -23,54 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kBegunName = ".begun";
 
-std::string identity_of(const StageInput& input) {
-  if (!input.list_files || read_manifest(input.path)) {
-    return path_identity(input.path);
-  }
-  std::string all;
-  for (const fs::path& file : input.list_files()) {
-    all += file.filename().string() + " " + path_identity(file) + "\n";
-  }
-  return hash_bytes(all.data(), all.size());
-}
-
-/// Replaces the values that are an input's path by "<role>". Values stand alone on their lines.
-std::string without_paths(const std::string& config, const std::vector<StageInput>& inputs) {
-  std::istringstream lines(config);
-  std::string out;
-  std::string line;
-  while (std::getline(lines, line)) {
-    for (const StageInput& input : inputs) {
-      if (input.path.empty()) {
-        continue;
-      }
-      const std::string quoted = yaml_quote(input.path);
-      for (const char* lead : {": ", "- ", "[", ", "}) {
-        const std::size_t at = line.find(lead + quoted);
-        if (at == std::string::npos) {
-          continue;
-        }
-        const std::size_t begin = at + std::string(lead).size();
-        const std::size_t end = begin + quoted.size();
-        if (end == line.size() || line[end] == ',' || line[end] == ']') {
-          line.replace(begin, quoted.size(), "<" + input.role + ">");
-        }
-      }
-    }
-    out += line + "\n";
-  }
-  return out;
-}
-
-std::vector<std::string> split_lines(const std::string& text) {
-  std::istringstream in(text);
-  std::vector<std::string> out;
-  for (std::string line; std::getline(in, line);) {
-    out.push_back(line);
-  }
-  return out;
-}
-
 /// What a finished stage adds to the record beside its own figures.
 void print_up_to_date(const std::string& out) {
   log_info("'" + out + "' is up to date, nothing to do");
@@ -78,18 +23,6 @@ void print_up_to_date(const std::string& out) {
 
 fs::path partial_dir(const fs::path& out) {
   return out.has_filename() ? out.string() + ".tmp" : out.parent_path().string() + ".tmp";
-}
-
-/// The YAML text without these outermost scalars.
-std::string without_keys(const std::string& text, const std::vector<std::string>& keys) {
-  std::string out;
-  for (const std::string& line : split_lines(text)) {
-    const bool is_left_out = std::any_of(keys.begin(), keys.end(), [&](const std::string& key) {
-      return line.starts_with(key + ":");
-    });
-    out += is_left_out ? "" : line + "\n";
-  }
-  return out;
 }
 
 /// A line of --dry-run. Errors: kNotFound where the input is not there.
@@ -104,24 +37,6 @@ std::string reads_text(const StageInput& input) {
   return "reads     " + input.role + ": " + input.path + " (" + format_bytes(bytes) + ")\n";
 }
 
-/// The planned manifest, whose inputs have these identities.
-Manifest manifest_of(const StagePlan& plan, const std::vector<std::string>& identities) {
-  Manifest out;
-  out.stage = plan.stage;
-  out.config = without_keys(without_paths(plan.config, plan.inputs), plan.place_keys);
-  out.seed = plan.seed;
-  GM_ASSERT(identities.size() == plan.inputs.size());
-  for (std::size_t i = 0; i < identities.size(); ++i) {
-    out.inputs.push_back({plan.inputs[i].role, plan.inputs[i].path, identities[i]});
-  }
-  out.identity = stage_identity(out);
-  return out;
-}
-
-std::string input_context(const StagePlan& plan, const StageInput& input) {
-  return "input '" + input.role + "' of stage '" + plan.stage + "'";
-}
-
 /// What rank 0 found out reaches all ranks, so that they cannot come to different ends: whether
 /// there is nothing to do, and the inputs' identities (which cost reading them).
 void share_from_root(const StagePlan& plan, bool& up_to_date, Manifest& manifest,
@@ -132,10 +47,15 @@ void share_from_root(const StagePlan& plan, bool& up_to_date, Manifest& manifest
   }
   comm.broadcast_bytes(text, 0);
   if (!comm.is_root()) {
-    std::vector<std::string> lines = split_lines(text);
-    up_to_date = lines.front() == "done";
-    lines.erase(lines.begin());
-    manifest = manifest_of(plan, lines);
+    std::istringstream lines(text);
+    std::string line;
+    std::getline(lines, line);
+    up_to_date = line == "done";
+    std::vector<std::string> identities;
+    while (std::getline(lines, line)) {
+      identities.push_back(line);
+    }
+    manifest = manifest_of(plan, identities);
   }
 }
 
@@ -155,63 +75,6 @@ std::uint64_t bytes_of(const fs::path& path) {
     }
   }
   return sum;
-}
-
-Manifest planned_manifest(const StagePlan& plan) {
-  std::vector<std::string> identities(plan.inputs.size());
-  // Hashing inputs is most of what a merge reads, so threads share it.
-  at::parallel_for(
-      0, static_cast<std::int64_t>(identities.size()), 1,
-      [&](std::int64_t begin, std::int64_t end) {
-        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-          const StageInput& input = plan.inputs[i];
-          identities[i] =
-              with_context(input_context(plan, input), [&] { return identity_of(input); });
-        }
-      });
-  return manifest_of(plan, identities);
-}
-
-std::string describe_change(const Manifest& finished, const Manifest& planned) {
-  if (finished.identity == stage_identity(planned)) {
-    return "";
-  }
-  std::string out;
-  if (finished.stage != planned.stage) {
-    out += "  it was written by '" + finished.stage + "', this is '" + planned.stage + "'\n";
-  }
-  if (finished.seed != planned.seed) {
-    out += concat("  seed: was ", finished.seed, ", is ", planned.seed, "\n");
-  }
-  const std::vector<std::string> before = split_lines(finished.config);
-  const std::vector<std::string> after = split_lines(planned.config);
-  int shown = 0;
-  for (const auto& [from, to, sign] :
-       {std::tie(before, after, "-"), std::tie(after, before, "+")}) {
-    for (const std::string& line : from) {
-      if (std::find(to.begin(), to.end(), line) == to.end() && shown++ < 12) {
-        out += std::string("  config ") + sign + " " + line + "\n";
-      }
-    }
-  }
-  for (const InputRecord& input : planned.inputs) {
-    const auto old =
-        std::find_if(finished.inputs.begin(), finished.inputs.end(),
-                     [&](const InputRecord& other) { return other.role == input.role; });
-    if (old == finished.inputs.end()) {
-      out += "  input '" + input.role + "' is new: " + input.path + "\n";
-    } else if (old->identity != input.identity) {
-      out += "  input '" + input.role + "' has changed: " + input.path +
-             (old->path != input.path ? " (was " + old->path + ")" : "") + "\n";
-    }
-  }
-  for (const InputRecord& input : finished.inputs) {
-    if (std::none_of(planned.inputs.begin(), planned.inputs.end(),
-                     [&](const InputRecord& other) { return other.role == input.role; })) {
-      out += "  input '" + input.role + "' is gone: " + input.path + "\n";
-    }
-  }
-  return out.empty() ? "  the order of its settings or inputs\n" : out;
 }
 
 std::string dry_run_text(const Command& command, const YamlNode& config, const std::string& out,
@@ -288,11 +151,7 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
       return;
     }
     if (plan.hashes_while_working && !fs::exists(out)) {
-      for (const StageInput& input : plan.inputs) {
-        with_context(input_context(plan, input), [&] { check_has_identity(input.path); });
-      }
-      manifest = manifest_of(plan, std::vector<std::string>(plan.inputs.size()));
-      manifest.identity.clear();
+      manifest = manifest_to_come(plan);
       return;
     }
     manifest = planned_manifest(plan);

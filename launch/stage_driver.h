@@ -10,14 +10,6 @@
 
 namespace growmerge::launch {
 
-/// The manifest that the planned stage would have, as far as its identity goes: stage, config (with
-/// each input's path replaced by its role, so that moving an experiment changes nothing), seed and
-/// inputs. Errors: kNotFound naming the input that is not there.
-[[nodiscard]] Manifest planned_manifest(const StagePlan& plan);
-
-/// What differs between a finished stage and what it would be now, a line each; empty when nothing.
-[[nodiscard]] std::string describe_change(const Manifest& finished, const Manifest& planned);
-
 /// Identity of the stage that was begun in OUT.tmp; nothing where none was.
 [[nodiscard]] std::optional<std::string> unfinished_identity(const std::filesystem::path& out);
 

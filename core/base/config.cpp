@@ -62,6 +62,8 @@ std::string member_text(const ScalarRef& member) {
                     member);
 }
 
+std::string list_text(std::size_t size) { return concat("list of ", size); }
+
 class Loader final : public FieldVisitor {
  public:
   explicit Loader(const YamlNode& node) : node_(node) {}
@@ -229,37 +231,131 @@ class Documenter final : public FieldVisitor {
   std::string prefix_;
 };
 
-class Flattener final : public FieldVisitor {
+/// Collects what counts in an identity.
+class Lister final : public FieldVisitor {
  public:
-  explicit Flattener(std::string prefix) : prefix_(std::move(prefix)) {}
-  std::vector<std::pair<std::string, std::string>> values;
+  Lister(std::string prefix, std::vector<DescribedField>& out)
+      : prefix_(std::move(prefix)), out_(out) {}
 
  protected:
   void scalar(const FieldInfo& info, ScalarRef member) override {
-    values.emplace_back(prefix_ + info.key, member_text(member));
+    if (!counts(info)) {
+      return;
+    }
+    if (info.use == FieldUse::kInput) {
+      input(prefix_ + info.key, member);
+    } else {
+      out_.push_back({prefix_ + info.key, member_text(member)});
+    }
   }
   void object(const FieldInfo& info, const std::function<void(FieldVisitor&)>& describe) override {
-    Flattener inner(prefix_ + info.key + ".");
-    describe(inner);
-    take(inner);
+    if (counts(info)) {
+      Lister inner(prefix_ + info.key + ".", out_);
+      describe(inner);
+    }
   }
   void list(const FieldInfo& info, const ListRef& member) override {
+    if (!counts(info) || member.size() == 0) {
+      return;
+    }
+    const std::string key = prefix_ + info.key;
+    out_.push_back({key, entries_text(member)});
     for (std::size_t i = 0; i < member.size(); ++i) {
-      const std::string key = member.is_map ? member.key(i) : std::to_string(i);
-      Flattener inner(prefix_ + info.key + "." + key + ".");
+      Lister inner(member.is_map ? concat(key, ".", yaml_quote(member.key(i)), ".")
+                                 : concat(key, "[", i, "]."),
+                   out_);
       member.describe(i, inner);
-      take(inner);
     }
   }
 
  private:
-  void take(Flattener& inner) {
-    values.insert(values.end(), inner.values.begin(), inner.values.end());
+  static bool counts(const FieldInfo& info) {
+    return info.use != FieldUse::kPlace && !info.is_neutral;
   }
+
+  /// Entries whose members are all left out count as well.
+  static std::string entries_text(const ListRef& member) {
+    if (!member.is_map) {
+      return list_text(member.size());
+    }
+    std::string out;
+    for (std::size_t i = 0; i < member.size(); ++i) {
+      out += (i == 0 ? "" : ", ") + yaml_quote(member.key(i));
+    }
+    return "{" + out + "}";
+  }
+
+  /// A path that is not given is a value like any other.
+  void input(const std::string& key, const ScalarRef& member) {
+    const auto add = [this, &key](const std::string& path) {
+      out_.push_back(path.empty() ? DescribedField{key, yaml_quote(path)}
+                                  : DescribedField{key, path, FieldUse::kInput});
+    };
+    if (const auto* path = std::get_if<std::string*>(&member)) {
+      add(**path);
+    } else if (const auto* maybe = std::get_if<std::optional<std::string>*>(&member)) {
+      add((*maybe)->value_or(""));
+    } else if (const auto* paths = std::get_if<std::vector<std::string>*>(&member)) {
+      for (std::size_t i = 0; i < (*paths)->size(); ++i) {
+        out_.push_back({concat(key, "[", i, "]"), (**paths)[i], FieldUse::kInput});
+      }
+    } else {
+      GM_ASSERT(false && "an input is a path");
+    }
+  }
+
   std::string prefix_;
+  std::vector<DescribedField>& out_;
 };
 
+/// list_fields() of a YAML tree: `key` names `node`, `name` is the last part of it.
+void list_node(const YamlNode& node, const std::string& key, const std::string& name,
+               std::span<const std::string> input_keys, std::vector<DescribedField>& out) {
+  switch (node.kind) {
+    case YamlNode::Kind::kNull:
+      out.push_back({key, "null"});
+      break;
+    case YamlNode::Kind::kScalar:
+      if (std::find(input_keys.begin(), input_keys.end(), name) != input_keys.end()) {
+        out.push_back({key, node.scalar, FieldUse::kInput});
+      } else {
+        // What stands in the file without quotes is a number or flag, and must differ from text.
+        const bool is_plain = !node.quoted && node.scalar.find('\n') == std::string::npos;
+        out.push_back({key, is_plain ? node.scalar : yaml_quote(node.scalar)});
+      }
+      break;
+    case YamlNode::Kind::kSequence:
+      if (!node.items.empty()) {
+        out.push_back({key, list_text(node.items.size())});
+      }
+      for (std::size_t i = 0; i < node.items.size(); ++i) {
+        list_node(node.items[i], concat(key, "[", i, "]"), name, input_keys, out);
+      }
+      break;
+    case YamlNode::Kind::kMap:
+      for (const auto& [inner, value] : node.entries) {
+        list_node(value, (key.empty() ? "" : key + ".") + yaml_quote(inner), inner, input_keys,
+                  out);
+      }
+      break;
+  }
+}
+
 }  // namespace
+
+std::vector<DescribedField> list_fields(const DescribeFn& describe) {
+  std::vector<DescribedField> out;
+  Lister lister("", out);
+  describe(lister);
+  return out;
+}
+
+std::vector<DescribedField> list_fields(const YamlNode& node,
+                                        std::span<const std::string> input_keys) {
+  std::vector<DescribedField> out;
+  list_node(node, "", "", input_keys, out);
+  return out;
+}
 
 void load_fields(const YamlNode& node, const DescribeFn& describe) {
   GM_CHECK(node.is_map() || node.is_null(), kInvalidArgument, node.where(),
@@ -273,12 +369,6 @@ std::string dump_fields(const DescribeFn& describe) {
   Dumper dumper(0);
   describe(dumper);
   return dumper.text;
-}
-
-std::vector<std::pair<std::string, std::string>> field_values(const DescribeFn& describe) {
-  Flattener flattener("");
-  describe(flattener);
-  return std::move(flattener.values);
 }
 
 std::string document_fields(const DescribeFn& describe) {

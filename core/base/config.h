@@ -1,5 +1,5 @@
-// Configuration structs: one describe() per struct drives loading, overriding, printing, comparing
-// and docs/config.md.
+// Configuration structs: one describe() per struct drives loading, overriding, printing, comparing,
+// docs/config.md and the identity of what is made with them.
 //
 //   struct OptimConfig {
 //     double lr = 3e-4;
@@ -30,11 +30,20 @@ namespace growmerge {
 
 class FieldVisitor;
 
+/// How a member counts in the identity of what is made with it.
+enum class FieldUse {
+  kValue,  // decides the result: its value counts
+  kInput,  // a path that is read: what lies there counts, and not where
+  kPlace,  // where and how work is done (device, log interval): never counts
+};
+
 /// What describe() says of one member.
 struct FieldInfo {
   std::string key;
   std::string unit;  // "tokens", "steps", "s", "dB"; empty when dimensionless
   std::string help;
+  FieldUse use = FieldUse::kValue;
+  bool is_neutral = false;  // of added(): computes what was computed before the member was there
 };
 
 using ScalarRef =
@@ -57,16 +66,23 @@ class FieldVisitor {
  public:
   virtual ~FieldVisitor() = default;
 
+  // For describe(): v("path", path, "", "what is read", v.kInput).
+  static constexpr FieldUse kInput = FieldUse::kInput;
+  static constexpr FieldUse kPlace = FieldUse::kPlace;
+
   template <class T>
-  void operator()(const char* key, T& member, const char* unit, const char* help) {
-    const FieldInfo info{key, unit, help};
-    if constexpr (std::is_constructible_v<ScalarRef, T*>) {
-      scalar(info, ScalarRef(&member));
-    } else if constexpr (requires { member.describe(*this); }) {
-      object(info, [&member](FieldVisitor& v) { member.describe(v); });
-    } else {
-      list(info, list_ref(member));
-    }
+  void operator()(const char* key, T& member, const char* unit, const char* help,
+                  FieldUse use = FieldUse::kValue) {
+    visit({key, unit, help, use}, member);
+  }
+
+  /// A member that a later version added. Where it is `neutral`, the value that computes what was
+  /// computed before the member was there, it does not count in identities, so that what is
+  /// finished stays so. `neutral` says what was, and never follows a default that moves.
+  template <class T>
+  void added(const char* key, T& member, const std::type_identity_t<T>& neutral, const char* unit,
+             const char* help) {
+    visit({key, unit, help, FieldUse::kValue, member == neutral}, member);
   }
 
  protected:
@@ -76,6 +92,16 @@ class FieldVisitor {
   virtual void list(const FieldInfo& info, const ListRef& member) = 0;
 
  private:
+  template <class T>
+  void visit(const FieldInfo& info, T& member) {
+    if constexpr (std::is_constructible_v<ScalarRef, T*>) {
+      scalar(info, ScalarRef(&member));
+    } else if constexpr (requires { member.describe(*this); }) {
+      object(info, [&member](FieldVisitor& v) { member.describe(v); });
+    } else {
+      list(info, list_ref(member));
+    }
+  }
   template <class T>
   static ListRef list_ref(std::vector<T>& v) {
     return {.size = [&v] { return v.size(); },
@@ -112,12 +138,22 @@ using DescribeFn = std::function<void(FieldVisitor&)>;
 void load_fields(const YamlNode& node, const DescribeFn& describe);
 /// The described members as YAML text, every key written, ready to be loaded again.
 [[nodiscard]] std::string dump_fields(const DescribeFn& describe);
-/// The described members as ("outer.inner", value as YAML text), in their order; elements of lists
-/// by their number, of maps by their key.
-[[nodiscard]] std::vector<std::pair<std::string, std::string>> field_values(
-    const DescribeFn& describe);
 /// Markdown table rows "| `key` | default | unit | help |" for docs/config.md.
 [[nodiscard]] std::string document_fields(const DescribeFn& describe);
+
+/// A described scalar with its place in the config.
+struct DescribedField {
+  std::string key;                  // "mixture.sources[0].weight", "models.base.role"
+  std::string value;                // as YAML on one line; of an input its path, as given
+  FieldUse use = FieldUse::kValue;  // never kPlace
+  bool operator==(const DescribedField&) const = default;
+};
+/// What counts of a config, in the order of description: places, what is neutral and empty lists
+/// are left out; a list also counts its entries and a map their names, as a field of its own key.
+[[nodiscard]] std::vector<DescribedField> list_fields(const DescribeFn& describe);
+/// The same of a config that no struct describes. Scalars of a key among `input_keys` are inputs.
+[[nodiscard]] std::vector<DescribedField> list_fields(const YamlNode& node,
+                                                      std::span<const std::string> input_keys);
 
 template <class T>
 [[nodiscard]] T config_from_yaml(const YamlNode& node) {

@@ -16,29 +16,27 @@ namespace {
 constexpr std::string_view kOutsideTheComputation[] = {
     "max_position_embeddings", "initializer_range", "bos_token_id", "eos_token_id"};
 
-using Values = std::vector<std::pair<std::string, std::string>>;
-
-Values values_of(ModelConfig config) {
-  return field_values([&](FieldVisitor& v) { config.describe(v); });
+std::vector<DescribedField> values_of(ModelConfig config) {
+  return list_fields([&](FieldVisitor& v) { config.describe(v); });
 }
 
 /// What a family has not must be as its defaults say: nothing here or in config.json could hold it.
 void check_own_keys(const ModelConfig& config) {
   const Family& family = family_of(config.architecture);
-  const Values defaults = values_of(family.defaults);
-  for (const auto& [key, value] : values_of(config)) {
+  const std::vector<DescribedField> defaults = values_of(family.defaults);
+  for (const auto& [key, value, use] : values_of(config)) {
     if (!is_own_key(key) || has_key(family, key)) {
       continue;
     }
     const auto it = std::find_if(defaults.begin(), defaults.end(),
-                                 [&](const auto& field) { return field.first == key; });
+                                 [&](const DescribedField& field) { return field.key == key; });
     std::string owners;
     for (const Family& other : families()) {
       if (has_key(other, key)) {
         owners += (owners.empty() ? "" : " or ") + std::string(other.architecture);
       }
     }
-    GM_CHECK(it != defaults.end() && it->second == value, kInvalidArgument, "model config: ", key,
+    GM_CHECK(it != defaults.end() && it->value == value, kInvalidArgument, "model config: ", key,
              " ", value, " needs architecture ", owners, ", not ", config.architecture);
   }
 }
@@ -192,17 +190,17 @@ void ModelConfig::validate() const {
 
 std::optional<ConfigDifference> first_difference(const ModelConfig& first,
                                                  const ModelConfig& second) {
-  const Values a = values_of(first);
-  const Values b = values_of(second);
+  const std::vector<DescribedField> a = values_of(first);
+  const std::vector<DescribedField> b = values_of(second);
   // Lists differ in length where one model has fields that the other's kind of RoPE lacks; the kind
   // itself comes before them.
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const auto& [key, value] = a[i];
+    const auto& [key, value, use] = a[i];
     const bool decides =
         std::find(std::begin(kOutsideTheComputation), std::end(kOutsideTheComputation), key) ==
         std::end(kOutsideTheComputation);
-    if (decides && a[i] != b[i]) {
-      return ConfigDifference{key, value, b[i].second};
+    if (decides && (key != b[i].key || value != b[i].value)) {
+      return ConfigDifference{key, value, b[i].value};
     }
   }
   return std::nullopt;

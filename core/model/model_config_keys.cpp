@@ -119,8 +119,8 @@ bool is_understood(const std::string& key) {
       out.insert(option.key);
     }
     ModelConfig config;
-    for (const auto& [path, value] : field_values([&](FieldVisitor& v) { config.describe(v); })) {
-      out.insert(path.substr(0, path.find('.')));
+    for (const DescribedField& field : list_fields([&](FieldVisitor& v) { config.describe(v); })) {
+      out.insert(field.key.substr(0, field.key.find('.')));
     }
     return out;
   }();

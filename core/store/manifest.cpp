@@ -1,6 +1,8 @@
 #include "core/store/manifest.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/files.h"
@@ -24,6 +26,7 @@ Json to_json(const Manifest& m) {
   return {{"format_version", Manifest::kVersion},
           {"stage", m.stage},
           {"identity", m.identity},
+          {"identity_version", m.identity_version},
           {"growmerge_version", m.growmerge_version},
           {"git_hash", m.git_hash},
           {"seed", m.seed},
@@ -43,6 +46,7 @@ Manifest from_json(const Json& json) {
   Manifest m;
   m.stage = json.at("stage").get<std::string>();
   m.identity = json.at("identity").get<std::string>();
+  m.identity_version = json.value("identity_version", 1);  // the first did not say
   m.growmerge_version = json.at("growmerge_version").get<std::string>();
   m.git_hash = json.at("git_hash").get<std::string>();
   m.seed = json.at("seed").get<std::uint64_t>();
@@ -92,16 +96,31 @@ void write_manifest(const fs::path& dir, const Manifest& manifest) {
 }
 
 std::string stage_identity(const Manifest& manifest) {
+  // Sorted: describing the same fields in another order computes the same.
+  std::vector<std::string> fields = config_fields(manifest.config);
+  std::sort(fields.begin(), fields.end());
   FieldHash hash;
-  hash.add("growmerge stage 1");
+  hash.add(concat("growmerge stage ", Manifest::kIdentityVersion));
   hash.add(manifest.stage);
-  hash.add(manifest.config);
+  hash.add(std::to_string(fields.size()));
+  for (const std::string& field : fields) {
+    hash.add(field);
+  }
   hash.add(std::to_string(manifest.seed));
   for (const InputRecord& input : manifest.inputs) {
     hash.add(input.role);
     hash.add(input.identity);
   }
   return hash.digest();
+}
+
+std::vector<std::string> config_fields(const std::string& config) {
+  std::istringstream lines(config);
+  std::vector<std::string> out;
+  for (std::string line; std::getline(lines, line);) {
+    out.push_back(line);
+  }
+  return out;
 }
 
 void check_has_identity(const fs::path& path) {

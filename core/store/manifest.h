@@ -30,10 +30,14 @@ struct InputRecord {
 
 struct Manifest {
   static constexpr int kVersion = 1;
+  /// Of how identities are made: a stage of another one counts as made from other settings.
+  static constexpr int kIdentityVersion = 2;
   std::string stage;  // "tokenize", "train", "upscale", "merge", "stats", "eval", "tokenizer"
   std::string growmerge_version;  // filled by finish()
   std::string git_hash;           // filled by finish()
-  std::string config;             // resolved config as YAML text
+  /// The fields of the resolved config that count in the identity, a line "key: value" each, with
+  /// an input's path as "<role>".
+  std::string config;
   std::vector<InputRecord> inputs;
   std::uint64_t seed = 0;
   int world_size = 1;        // for the record; not part of the identity
@@ -46,14 +50,18 @@ struct Manifest {
   std::map<std::string, std::string>
       notes;             // stage-specific facts, e.g. "grown_from", "continued_from"
   std::string identity;  // filled by finish(): hash of (stage, config, seed, inputs' identities)
+  int identity_version = kIdentityVersion;
   std::vector<FileRecord> files;  // filled by finish()
 };
 
 [[nodiscard]] std::optional<Manifest> read_manifest(const std::filesystem::path& dir);
 /// Writes it atomically into dir, as it is. Errors: kIo.
 void write_manifest(const std::filesystem::path& dir, const Manifest& manifest);
-/// Identity that a stage will have, before it runs; `run` compares it with what is there.
+/// Identity that a stage will have, before it runs; `run` compares it with what is there. The order
+/// of the config's fields does not count.
 [[nodiscard]] std::string stage_identity(const Manifest& manifest);
+/// The lines of Manifest::config, a field each.
+[[nodiscard]] std::vector<std::string> config_fields(const std::string& config);
 /// A finished stage's identity from its manifest, else the hash over an outside file's or
 /// directory's contents (hashes are cached by path, size and modification time in the user's cache
 /// folder, see set_hash_cache). Errors: kNotFound; kMismatch when `path` is an unfinished NAME.tmp.

@@ -3,7 +3,6 @@
 
 #include "core/base/error.h"
 #include "launch/commands/commands.h"
-#include "launch/stage_driver.h"
 
 namespace growmerge::launch {
 namespace {

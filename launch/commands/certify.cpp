@@ -8,7 +8,6 @@
 #include "core/tokenizer/tokenizer.h"
 #include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
-#include "launch/stage_driver.h"
 #include "upscaling/certificate.h"
 
 namespace growmerge::launch {

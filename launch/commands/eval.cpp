@@ -27,7 +27,7 @@ struct EvalModel {
 
   void describe(FieldVisitor& v) {
     v("name", name, "", "what the model is called in tables; default: its directory's name");
-    v("path", path, "", "checkpoint");
+    v("path", path, "", "checkpoint", v.kInput);
   }
   [[nodiscard]] std::string full_name() const {
     const fs::path clean =

@@ -10,7 +10,6 @@
 #include "core/tokenizer/tokenizer.h"
 #include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
-#include "launch/stage_driver.h"
 
 namespace growmerge::launch {
 namespace {
@@ -22,7 +21,7 @@ struct GenerateConfig {
   eval::SamplingConfig sampling;
 
   void describe(FieldVisitor& v) {
-    v("model", model, "", "checkpoint");
+    v("model", model, "", "checkpoint", v.kInput);
     v("prompts", prompts, "", "texts that are continued; none starts a document");
     v("count", count, "", "samples of each prompt");
     sampling.describe(v);

@@ -42,6 +42,8 @@ StagePlan plan(const YamlNode& node) {
   StagePlan out;
   out.stage = "merge";
   out.config = node_to_yaml(node);
+  static const std::vector<std::string> kInputKeys = {"model", "base_model", "statistics"};
+  out.fields = list_fields(node, kInputKeys);
   out.max_ranks = 1;
   out.hashes_while_working = true;
   out.seed = recipe.random_seed;

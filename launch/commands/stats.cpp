@@ -22,7 +22,7 @@ struct StatsCommandConfig {
   merging::StatisticsConfig statistics;
 
   void describe(FieldVisitor& v) {
-    v("model", model, "", "checkpoint");
+    v("model", model, "", "checkpoint", v.kInput);
     v("mixture", mixture, "", "the corpus: as in train");
     statistics.describe(v);
   }

@@ -7,7 +7,6 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "launch/commands/commands.h"
-#include "launch/stage_driver.h"
 
 namespace growmerge::launch {
 namespace {

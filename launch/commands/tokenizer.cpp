@@ -11,7 +11,6 @@
 #include "eval/encode.h"
 #include "launch/commands/commands.h"
 #include "launch/report/table.h"
-#include "launch/stage_driver.h"
 
 namespace growmerge::launch {
 namespace {

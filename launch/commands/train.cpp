@@ -35,7 +35,7 @@ struct MatchConfig {
   std::int64_t tokens = 0;
 
   void describe(FieldVisitor& v) {
-    v("model", model, "", "a checkpoint (only its config.json is read)");
+    v("model", model, "", "a checkpoint (only its config.json is read)", v.kInput);
     v("tokens", tokens, "tokens", "training tokens whose cost counts");
   }
 };
@@ -50,7 +50,7 @@ struct TrainCommandConfig {
   distributed::TrainConfig train;
 
   void describe(FieldVisitor& v) {
-    v("model", model, "", "checkpoint to continue from; empty: random weights of `init`");
+    v("model", model, "", "checkpoint to continue from; empty: random weights of `init`", v.kInput);
     v("init", init, "", "a new model; used where `model` is empty");
     v("mixture", mixture, "", "what is trained on");
     v("held_out", held_out, "", "what the loss is watched on");
@@ -107,7 +107,6 @@ StagePlan plan(const TrainCommandConfig& config) {
   out.seed = static_cast<std::uint64_t>(config.train.seed);
   out.resumable = true;
   out.saves_on_signal = true;
-  out.place_keys = {"device", "cuda_graphs"};
   out.inputs.push_back({config.model.empty() ? "tokenizer" : "model", start_path(config)});
   add_source_inputs(out, config);
   return out;

@@ -9,7 +9,6 @@
 #include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
 #include "launch/lineage.h"
-#include "launch/stage_driver.h"
 
 namespace growmerge::launch {
 namespace {
@@ -19,7 +18,7 @@ struct UpscaleCommandConfig {
   upscaling::UpscaleConfig upscale;
 
   void describe(FieldVisitor& v) {
-    v("model", model, "", "checkpoint to grow");
+    v("model", model, "", "checkpoint to grow", v.kInput);
     upscale.describe(v);
   }
   void validate() const {

@@ -21,6 +21,7 @@
 #include "launch/experiment/templates.h"
 #include "launch/process.h"
 #include "launch/stage_driver.h"
+#include "launch/stage_identity.h"
 
 namespace growmerge::launch {
 namespace {

@@ -49,12 +49,13 @@ struct ReportConfig {
 
   void describe(FieldVisitor& v) {
     v("title", title, "", "of the page");
-    v("results", results, "", "directories of eval stages");
+    v("results", results, "", "directories of eval stages", v.kInput);
     v("models", models, "",
       "what each evaluated model is; those not named are compared with `base`");
     v("base", base, "", "the unadapted model; empty: the first of role base, else the first");
     v("source_language", source_language, "", "whose loss is watched: label of its tasks");
-    v("samples", samples, "", "directories of generate stages; their first samples are shown");
+    v("samples", samples, "", "directories of generate stages; their first samples are shown",
+      v.kInput);
     v("bootstrap_resamples", bootstrap_resamples, "", "resamples of every paired interval");
     v("confidence", confidence, "", "of the intervals");
     v("seed", seed, "", "of the bootstrap");

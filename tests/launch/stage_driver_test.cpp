@@ -1,5 +1,6 @@
 #include "launch/stage_driver.h"
 #include "core/base/format.h"
+#include "launch/stage_identity.h"
 
 #include <gtest/gtest.h>
 
@@ -25,9 +26,29 @@ StagePlan plan_of(const std::string& model, const std::string& rest = "lr: 1\n")
   StagePlan out;
   out.stage = "train";
   out.config = "model: " + yaml_quote(model) + "\n" + rest;
+  static const std::vector<std::string> kInputKeys = {"model"};
+  out.fields = list_fields(parse_yaml_text(out.config, "config"), kInputKeys);
   out.inputs = {{"model", model}};
   return out;
 }
+
+/// A config with a place.
+struct PlacedConfig {
+  struct Run {
+    std::string device = "cpu";
+    void describe(FieldVisitor& v) { v("device", device, "", "not a place"); }
+  };
+  std::string device = "auto";
+  std::int64_t lr = 0;
+  std::int64_t devices = 1;
+  Run run;
+  void describe(FieldVisitor& v) {
+    v("device", device, "", "where", v.kPlace);
+    v("lr", lr, "", "rate");
+    v("devices", devices, "", "how many");
+    v("run", run, "", "more");
+  }
+};
 
 TEST(StageIdentity, DoesNotDependOnWhereInputsLie) {
   TemporaryDirectory dir;
@@ -44,8 +65,9 @@ TEST(StageIdentity, DoesNotDependOnWhereWorkIsDone) {
   TemporaryDirectory dir;
   write_text(dir.path() / "m/model.txt", "one");
   const auto planned = [&](const std::string& rest) {
-    StagePlan plan = plan_of((dir.path() / "m").string(), rest);
-    plan.place_keys = {"device"};
+    StagePlan plan = plan_of((dir.path() / "m").string());
+    auto config = config_from_yaml<PlacedConfig>(parse_yaml_text(rest, "config"));
+    plan.fields = list_fields([&config](FieldVisitor& v) { config.describe(v); });
     return planned_manifest(plan);
   };
   const Manifest without = planned("lr: 1\n");
@@ -144,10 +166,7 @@ TwoRanks run_on_two(const std::filesystem::path& dir, const std::array<std::stri
     RankOfPair comm(pair, number);
     Command command;
     command.name = "train";
-    command.stage.plan = [&, self](const YamlNode&) {
-      return StagePlan{
-          .stage = "train", .config = "model: <model>\n", .inputs = {{"model", inputs[self]}}};
-    };
+    command.stage.plan = [&, self](const YamlNode&) { return plan_of(inputs[self], ""); };
     command.stage.work = [&, self](const YamlNode&, StageRun& run) {
       out.worked[self] = true;
       out.identities[self] = run.manifest.inputs.front().identity + run.manifest.identity;

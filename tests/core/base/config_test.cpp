@@ -104,5 +104,68 @@ TEST(Config, OverridesReachNestedKeysAndListItems) {
   EXPECT_THROW(apply_override(root, "nonsense"), Error);
 }
 
+struct Counted {
+  std::string path;
+  std::vector<std::string> paths;
+  std::string place = "here";
+  double later = 0.0;
+  Outer outer;
+  Inner placed;
+  void describe(FieldVisitor& v) {
+    v("path", path, "", "read", v.kInput);
+    v("paths", paths, "", "read", v.kInput);
+    v("place", place, "", "where", v.kPlace);
+    v.added("later", later, 0.0, "", "came later");
+    v("outer", outer, "", "nested");
+    v("placed", placed, "", "all of it a place", v.kPlace);
+  }
+};
+
+std::vector<std::string> fields_of(Counted& config) {
+  std::vector<std::string> out;
+  for (const DescribedField& f : list_fields([&config](FieldVisitor& v) { config.describe(v); })) {
+    out.push_back(f.key + " = " + f.value + (f.use == FieldUse::kInput ? " (input)" : ""));
+  }
+  return out;
+}
+
+TEST(ConfigFields, NameWhatCountsByKeyAndValue) {
+  Counted c;
+  const std::vector<std::string> bare = {"path = \"\"",
+                                         "outer.flag = false",
+                                         "outer.steps = 3",
+                                         "outer.name = \"a b\"",
+                                         "outer.maybe = null",
+                                         "outer.inner.lr = 0.5",
+                                         "outer.inner.sizes = [1, 2]"};
+  EXPECT_EQ(fields_of(c), bare);
+  c.place = "there";
+  c.placed.lr = 7;
+  EXPECT_EQ(fields_of(c), bare) << "places";
+  c.path = "a b";
+  c.paths = {"x", "y"};
+  c.later = 1e-4;
+  c.outer.list.resize(1);
+  c.outer.named["k"].sizes = {};
+  EXPECT_EQ(fields_of(c),
+            (std::vector<std::string>{
+                "path = a b (input)", "paths[0] = x (input)", "paths[1] = y (input)",
+                "later = 0.0001", "outer.flag = false", "outer.steps = 3", "outer.name = \"a b\"",
+                "outer.maybe = null", "outer.inner.lr = 0.5", "outer.inner.sizes = [1, 2]",
+                "outer.list = list of 1", "outer.list[0].lr = 0.5", "outer.list[0].sizes = [1, 2]",
+                "outer.named = {k}", "outer.named.k.lr = 0.5", "outer.named.k.sizes = []"}));
+}
+
+TEST(ConfigFields, OfATreeTellNumbersFromText) {
+  const std::vector<std::string> inputs = {"model"};
+  const YamlNode tree = parse_yaml_text(
+      "models: [{model: a/b, weight: 1.0}, {model: c, weight: \"1.0\"}]\nempty: []\nno:\n", "x");
+  const std::vector<DescribedField> expected = {
+      {"models", "list of 2"},         {"models[0].model", "a/b", FieldUse::kInput},
+      {"models[0].weight", "1.0"},     {"models[1].model", "c", FieldUse::kInput},
+      {"models[1].weight", "\"1.0\""}, {"\"no\"", "null"}};
+  EXPECT_EQ(list_fields(tree, inputs), expected);
+}
+
 }  // namespace
 }  // namespace growmerge

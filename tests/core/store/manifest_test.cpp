@@ -68,6 +68,16 @@ TEST(StageIdentity, DependsOnWhatIsComputedAlone) {
   changed([](Manifest& m) { m.inputs.pop_back(); });
 }
 
+TEST(StageIdentity, TheOrderOfFieldsDoesNotCount) {
+  Manifest a = example();
+  a.config = "lr: 1\nmodel: <model>\n";
+  Manifest b = example();
+  b.config = "model: <model>\nlr: 1\n";
+  EXPECT_EQ(stage_identity(a), stage_identity(b));
+  b.config = "model: <model>\n";
+  EXPECT_NE(stage_identity(a), stage_identity(b));
+}
+
 TEST(StageOutput, IsWholeOnlyAfterFinish) {
   const TemporaryDirectory dir;
   const fs::path name = dir.path() / "runs" / "out";
