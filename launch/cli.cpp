@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/version.h"
+#include "launch/dry_run.h"
 #include "launch/process.h"
 #include "launch/stage_driver.h"
 
@@ -73,7 +74,8 @@ int run_stage_command(const Command& command, const CommandLine& line, Communica
   if (line.dry_run) {
     run_agreed(comm, [&] {
       if (comm.is_root()) {
-        std::fputs(dry_run_text(command, config, line.out, comm.size()).c_str(), stdout);
+        const PlannedStage stage = plan_stage(command.stage.plan(config), line.out);
+        std::fputs(dry_run_text(stage, command, config, line.out, comm.size()).c_str(), stdout);
       }
     });
     return 0;

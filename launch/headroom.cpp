@@ -5,7 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/format.h"
-#include "launch/stage_driver.h"
+#include "launch/dry_run.h"
 
 namespace growmerge::launch {
 

@@ -17,7 +17,7 @@
 #include "eval/evaluate.h"
 #include "eval/results.h"
 #include "launch/commands/commands.h"
-#include "launch/stage_driver.h"
+#include "launch/dry_run.h"
 
 namespace growmerge::launch {
 namespace {
