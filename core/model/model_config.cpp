@@ -195,12 +195,12 @@ std::optional<ConfigDifference> first_difference(const ModelConfig& first,
   // Lists differ in length where one model has fields that the other's kind of RoPE lacks; the kind
   // itself comes before them.
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const auto& [key, value, use] = a[i];
+    const std::string& key = a[i].key;
     const bool decides =
         std::find(std::begin(kOutsideTheComputation), std::end(kOutsideTheComputation), key) ==
         std::end(kOutsideTheComputation);
-    if (decides && (key != b[i].key || value != b[i].value)) {
-      return ConfigDifference{key, value, b[i].value};
+    if (decides && a[i] != b[i]) {
+      return ConfigDifference{key, a[i].value, b[i].value};
     }
   }
   return std::nullopt;
