@@ -12,22 +12,17 @@
 #include <cstring>
 #include <deque>
 #include <nlohmann/json.hpp>
-#include <tuple>
 #include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
 #include "core/base/config.h"
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/store/hashes.h"
+#include "core/store/safetensors_header.h"
 
 namespace growmerge {
 namespace {
-
-using Json = nlohmann::json;
-
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
-constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 56;
 
 struct DtypeRow {
   const char* file_name;    // as safetensors headers name it
@@ -54,140 +49,6 @@ struct FileDescriptor {
   }
   int fd;
 };
-
-[[noreturn]] void bad_header(const std::string& what) {
-  fail(ErrorCode::kCorrupt, "header: ", what);
-}
-
-/// Parses JSON and refuses a name that stands twice in one object (the parser alone would keep the
-/// last one).
-Json parse_strict(const char* begin, const char* end) {
-  std::vector<std::unordered_set<std::string>> names;
-  const auto callback = [&names](int depth, Json::parse_event_t event, Json& parsed) {
-    using Event = Json::parse_event_t;
-    if (depth > 8) {
-      bad_header("JSON is nested deeper than the format allows");
-    }
-    if (event == Event::object_start) {
-      names.emplace_back();
-    } else if (event == Event::object_end) {
-      names.pop_back();
-    } else if (event == Event::key) {
-      const std::string name = parsed.get<std::string>();
-      if (!names.back().insert(name).second) {
-        bad_header("name '" + name + "' stands twice");
-      }
-    }
-    return true;
-  };
-  try {
-    return Json::parse(begin, end, callback);
-  } catch (const Json::exception& e) {
-    bad_header(std::string("not valid JSON: ") + e.what());
-  }
-}
-
-std::vector<std::uint64_t> whole_numbers(const Json& list, const std::string& what) {
-  if (!list.is_array()) {
-    bad_header(what + " is no list");
-  }
-  std::vector<std::uint64_t> out;
-  for (const Json& item : list) {
-    if (!item.is_number_unsigned()) {
-      bad_header(what + " holds " + item.dump(-1, ' ', false, Json::error_handler_t::replace) +
-                 ", expected whole numbers >= 0");
-    }
-    out.push_back(item.get<std::uint64_t>());
-  }
-  return out;
-}
-
-/// Checks one entry on its own; offsets come out relative to the data section.
-TensorInfo parse_entry(const std::string& name, const Json& entry) {
-  const std::string who = "tensor '" + name + "': ";
-  if (!entry.is_object()) {
-    bad_header(who + "its entry is no object");
-  }
-  for (const char* key : {"dtype", "shape", "data_offsets"}) {
-    if (!entry.contains(key)) {
-      bad_header(who + "key '" + key + "' is missing");
-    }
-  }
-  for (const auto& [key, value] : entry.items()) {
-    if (key != "dtype" && key != "shape" && key != "data_offsets") {
-      bad_header(who + "unknown key '" + key + "'");
-    }
-  }
-  if (!entry["dtype"].is_string()) {
-    bad_header(who + "dtype is no string");
-  }
-  TensorInfo info;
-  info.name = name;
-  info.dtype = with_context("header: tensor '" + name + "'", [&] {
-    return parse_safetensors_dtype(entry["dtype"].get<std::string>());
-  });
-  std::uint64_t elements = 1;
-  for (const std::uint64_t size : whole_numbers(entry["shape"], who + "shape")) {
-    if (size > kMaxElements || (size != 0 && elements > kMaxElements / size)) {
-      bad_header(who + "shape has too many elements");
-    }
-    elements *= size;
-    info.shape.push_back(static_cast<std::int64_t>(size));
-  }
-  const auto offsets = whole_numbers(entry["data_offsets"], who + "data_offsets");
-  if (offsets.size() != 2 || offsets[0] > offsets[1]) {
-    bad_header(who + "data_offsets must be [begin, end] with begin <= end");
-  }
-  info.begin = offsets[0];
-  info.end = offsets[1];
-  const std::uint64_t expected = elements * c10::elementSize(info.dtype);
-  if (info.num_bytes() != expected) {
-    bad_header(concat(who, "shape and dtype need ", expected, " bytes, data_offsets give ",
-                      info.num_bytes()));
-  }
-  return info;
-}
-
-/// The rule for all entries together: they cover the data section without overlap or hole.
-void check_coverage(std::vector<TensorInfo>& tensors, std::uint64_t data_bytes) {
-  std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
-    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
-  });
-  std::uint64_t position = 0;
-  for (const TensorInfo& info : tensors) {
-    if (info.end > data_bytes) {
-      bad_header(concat("tensor '", info.name, "' ends at byte ", info.end,
-                        " of the data, but the file holds ", data_bytes,
-                        " bytes of data: the file is truncated, copy it again"));
-    }
-    if (info.begin < position) {
-      bad_header(concat("tensor '", info.name, "' overlaps the one before it (begins at ",
-                        info.begin, ", expected ", position, ")"));
-    }
-    if (info.begin > position) {
-      bad_header(
-          concat("hole of ", info.begin - position, " bytes in front of tensor '", info.name, "'"));
-    }
-    position = info.end;
-  }
-  if (position != data_bytes) {
-    bad_header(concat(data_bytes - position, " bytes behind the last tensor"));
-  }
-}
-
-std::map<std::string, std::string> parse_metadata(const Json& node) {
-  if (!node.is_object()) {
-    bad_header("__metadata__ is no object");
-  }
-  std::map<std::string, std::string> out;
-  for (const auto& [key, value] : node.items()) {
-    if (!value.is_string()) {
-      bad_header("__metadata__ key '" + key + "' is no string");
-    }
-    out[key] = value.get<std::string>();
-  }
-  return out;
-}
 
 }  // namespace
 
@@ -229,45 +90,20 @@ void SafetensorsFile::Impl::map() {
   GM_CHECK(S_ISREG(status.st_mode), kIo, "is no regular file");
   size = static_cast<std::uint64_t>(status.st_size);
   if (size < 8) {
-    bad_header(concat("file is ", size, " bytes, needs at least 8"));
+    fail(ErrorCode::kCorrupt, "header: file is ", size, " bytes, needs at least 8");
   }
+  // Mapped, so that a tensor is read from disk when it is used and a merge of many models needs no
+  // memory for them. The descriptor is not needed any more then.
   void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   GM_CHECK(mapped != MAP_FAILED, kIo, "cannot map: ", std::strerror(errno));
   data = static_cast<std::byte*>(mapped);
 }
 
 void SafetensorsFile::Impl::parse() {
-  std::uint64_t header_bytes = 0;
-  for (int i = 7; i >= 0; --i) {
-    header_bytes = (header_bytes << 8) | std::to_integer<std::uint64_t>(data[i]);
-  }
-  if (header_bytes > kMaxHeaderBytes) {
-    bad_header(concat("its length is ", header_bytes, ", the format allows at most ",
-                      kMaxHeaderBytes, ": is this a safetensors file?"));
-  }
-  if (header_bytes > size - 8) {
-    bad_header(concat("its length is ", header_bytes, ", but the file is ", size,
-                      " bytes: the file is truncated, copy it again"));
-  }
-  if (header_bytes < 2 || data[8] != std::byte{'{'}) {
-    bad_header("must begin with '{'");
-  }
-  const char* text = reinterpret_cast<const char*>(data) + 8;
-  const Json header = parse_strict(text, text + header_bytes);
-  if (!header.is_object()) {
-    bad_header("is no JSON object");
-  }
-  for (const auto& [name, entry] : header.items()) {
-    if (name == "__metadata__") {
-      metadata = parse_metadata(entry);
-    } else {
-      tensors.push_back(parse_entry(name, entry));
-    }
-  }
-  check_coverage(tensors, size - 8 - header_bytes);
-  for (std::size_t i = 0; i < tensors.size(); ++i) {  // offsets become absolute
-    tensors[i].begin += 8 + header_bytes;
-    tensors[i].end += 8 + header_bytes;
+  SafetensorsHeader header = parse_safetensors_header({data, size});
+  tensors = std::move(header.tensors);
+  metadata = std::move(header.metadata);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
     index.emplace(tensors[i].name, i);
   }
 }
@@ -328,6 +164,7 @@ at::Tensor SafetensorsFile::load(const std::string& name) const {
 }
 
 void SafetensorsFile::drop(const TensorInfo& info) const {
+  // What has been used need not stay in memory while the rest is read.
   // Only whole pages inside the tensor: its neighbours may still be in use.
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t begin = (info.begin + page - 1) / page * page;
@@ -347,6 +184,7 @@ struct SafetensorsWriter::Impl {
     Entry entry;
     std::uint64_t begin = 0;  // absolute in the file
     std::uint64_t bytes = 0;
+    // Threads write parts of one tensor at the same time.
     std::atomic<std::uint64_t> written{0};
   };
 
@@ -358,6 +196,7 @@ struct SafetensorsWriter::Impl {
   }
   void put(std::uint64_t offset, const std::byte* data, std::uint64_t size) {
     while (size > 0) {
+      // pwrite() carries its own offset, so threads share the descriptor without a lock.
       const ssize_t done = ::pwrite(file.fd, data, size, static_cast<off_t>(offset));
       if (done < 0 && errno == EINTR) {
         continue;
@@ -388,6 +227,8 @@ struct SafetensorsWriter::Impl {
     }
   }
   void hash_to(std::uint64_t end) {
+    // What was written a moment ago is read back from the page cache: parts may have come in any
+    // order, and a hash takes bytes in theirs.
     std::vector<std::byte> buffer(std::min<std::uint64_t>(end - std::min(end, hashed), kHashBytes));
     while (hashed < end) {
       const std::size_t wanted = std::min<std::uint64_t>(end - hashed, buffer.size());
@@ -429,6 +270,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   }
   std::uint64_t position = 0;
   for (const Entry& entry : entries) {
+    // A deque's elements stay where they are, so the index may point at them.
     Impl::Slot& slot = impl_->slots.emplace_back();
     slot.entry = entry;
     slot.begin = position;
@@ -446,6 +288,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // data begins aligned, as the format recommends
+  // The header's length, little-endian.
   std::string prefix(8, '\0');
   for (int i = 0; i < 8; ++i) {
     prefix[i] = static_cast<char>((text.size() >> (8 * i)) & 0xff);
@@ -477,6 +320,7 @@ void SafetensorsWriter::write(const std::string& name, const at::Tensor& tensor)
            kMismatch, "writing '", impl_->path.string(), "': tensor '", name, "' is ",
            dtype_name(tensor.scalar_type()), " ", tensor.sizes(), ", announced was ",
            dtype_name(slot.entry.dtype), " ", at::IntArrayRef(slot.entry.shape));
+  // The format knows dense tensors in row-major order alone.
   const at::Tensor source = tensor.cpu().contiguous();
   write_bytes(name, 0, {static_cast<const std::byte*>(source.data_ptr()), slot.bytes});
 }
@@ -490,6 +334,7 @@ void SafetensorsWriter::write_bytes(const std::string& name, std::uint64_t offse
 }
 
 void SafetensorsWriter::hash_complete_part(std::uint64_t max_bytes) {
+  // Up to the first tensor that is not whole: behind it bytes may still come.
   std::size_t& open = impl_->first_open;
   while (open < impl_->slots.size() && impl_->slots[open].written == impl_->slots[open].bytes) {
     ++open;
@@ -509,6 +354,7 @@ std::string SafetensorsWriter::hash() {
 }
 
 void SafetensorsWriter::finish() {
+  // Data first, then the name, so that a file of this name is always whole.
   impl_->check_complete();
   if (::fsync(impl_->file.fd) != 0) {
     io_error(impl_->path, "syncing", errno);
