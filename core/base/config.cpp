@@ -9,12 +9,15 @@
 namespace growmerge {
 namespace {
 
+// A visitor made of lambdas, one for each kind of member.
 template <class... Fns>
 struct Overloaded : Fns... {
   using Fns::operator()...;
 };
 
 std::string number_text(double value) {
+  // The shortest text that reads back as the same number, in every locale: a dumped config loads as
+  // the config that it was made from.
   char buffer[64];
   const auto [end, status] = std::to_chars(buffer, buffer + sizeof(buffer), value);
   GM_ASSERT(status == std::errc());
@@ -68,6 +71,8 @@ class Loader final : public FieldVisitor {
  public:
   explicit Loader(const YamlNode& node) : node_(node) {}
 
+  /// What keys there are shows only when describe() has asked for all of them, so a key that nobody
+  /// asked for is found at the end.
   void finish() const {
     for (const auto& [key, value] : node_.entries) {
       if (known_.count(key) == 0) {
@@ -128,6 +133,8 @@ class Loader final : public FieldVisitor {
     if (member.is_map) {
       GM_CHECK(node->is_map(), kInvalidArgument, node->where(), ": '", info.key,
                "': expected a map of names");
+      // All names before any value: a map sorts them, so which index a name gets is known when the
+      // last one is in.
       for (const auto& [key, value] : node->entries) {
         member.append(key);
       }
@@ -145,6 +152,7 @@ class Loader final : public FieldVisitor {
   }
 
  private:
+  /// Also takes down that the key is known, whether the file has it or not.
   const YamlNode* lookup(const FieldInfo& info) {
     known_.insert(info.key);
     return node_.find(info.key);
@@ -184,6 +192,7 @@ class Dumper final : public FieldVisitor {
         text += std::string(static_cast<std::size_t>(indent_) + 2, ' ') +
                 yaml_quote(member.key(i)) + (inner.text.empty() ? ": {}\n" : ":\n") + inner.text;
       } else {
+        // The item was dumped four deeper; the dash goes into that space, before its first key.
         inner.text[static_cast<std::size_t>(indent_) + 2] = '-';
         text += inner.text;
       }
@@ -205,6 +214,7 @@ class Documenter final : public FieldVisitor {
  protected:
   void scalar(const FieldInfo& info, ScalarRef member) override {
     std::string shown = member_text(member);
+    // Quotes alone would look like a mistake in a table.
     if (shown == "\"\"") {
       shown = "(empty)";
     }
@@ -378,6 +388,8 @@ std::string document_fields(const DescribeFn& describe) {
 }
 
 std::string nearest_name(const std::string& word, std::span<const std::string> candidates) {
+  // Levenshtein's distance, one row of its table at a time. More than a third of the word (at least
+  // two letters) is another word and no slip.
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
@@ -386,6 +398,7 @@ std::string nearest_name(const std::string& word, std::span<const std::string> c
       row[j] = j;
     }
     for (std::size_t i = 1; i <= word.size(); ++i) {
+      // `diagonal` is the table's entry up and to the left, which row[j - 1] has overwritten.
       std::size_t diagonal = row[0];
       row[0] = i;
       for (std::size_t j = 1; j < row.size(); ++j) {

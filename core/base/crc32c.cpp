@@ -6,8 +6,10 @@
 namespace growmerge {
 namespace {
 
+// Castagnoli's 0x1EDC6F41 with its bits in reverse, because a byte's lowest bit comes first.
 constexpr std::uint32_t kReflectedPolynomial = 0x82F63B78;
 
+/// The remainder of each byte by itself; eight bits at a time instead of one.
 constexpr std::array<std::uint32_t, 256> make_table() {
   std::array<std::uint32_t, 256> table{};
   for (std::uint32_t byte = 0; byte < 256; ++byte) {
@@ -20,12 +22,16 @@ constexpr std::array<std::uint32_t, 256> make_table() {
   return table;
 }
 
+// The processor's instruction divides by this very polynomial, eight bytes at a time.
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(const unsigned char* bytes,
                                                              std::size_t size, std::uint32_t crc) {
+  // The register starts and ends inverted, so that zeros in front count; a checksum that goes on is
+  // turned back first.
   std::uint64_t value = ~crc;
   for (; size >= 8; size -= 8, bytes += 8) {
     std::uint64_t word = 0;
+    // `bytes` may lie at any address; this becomes one load.
     std::memcpy(&word, bytes, 8);
     value = __builtin_ia32_crc32di(value, word);
   }

@@ -2,6 +2,9 @@
 
 namespace growmerge {
 
+// 2: the user's mistake, 3: bad data, 4: goes on when started again, 5: a rank died or timed out,
+// 6: disk full or I/O failed, 70: our bug. No switch here has a default, so the compiler names a
+// code that was forgotten.
 int exit_code(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:

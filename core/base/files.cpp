@@ -18,6 +18,7 @@ namespace growmerge {
 namespace fs = std::filesystem;
 
 void io_error(const fs::path& path, const char* doing, int error) {
+  // A full disk is the one failure here whose cure we know.
   fail(ErrorCode::kIo, doing, " '", path.string(), "': ", std::strerror(error),
        error == ENOSPC || error == EDQUOT ? ": disk full, free some space or choose another --out"
                                           : "");
@@ -48,6 +49,8 @@ void sync_path(const fs::path& path) {
 }
 
 void write_file_atomically(const fs::path& path, const std::string& text) {
+  // Written beside its place and renamed, so that whoever reads sees the old text or the new one,
+  // whole.
   const fs::path partial = path.string() + ".partial";
   const int fd = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) {
@@ -56,6 +59,7 @@ void write_file_atomically(const fs::path& path, const std::string& text) {
   std::size_t done = 0;
   int error = 0;
   while (done < text.size() && error == 0) {
+    // A signal may end a write early; the rest is written then.
     const ssize_t count = ::write(fd, text.data() + done, text.size() - done);
     if (count >= 0) {
       done += static_cast<std::size_t>(count);
@@ -63,6 +67,7 @@ void write_file_atomically(const fs::path& path, const std::string& text) {
       error = errno;
     }
   }
+  // Before the name: else a crash could leave the new name on data that never reached the disk.
   if (error == 0 && ::fsync(fd) != 0) {
     error = errno;
   }
@@ -81,6 +86,7 @@ FileStamp stamp_of(const fs::path& path) {
   if (::stat(path.c_str(), &status) != 0) {
     io_error(path, "reading", errno);
   }
+  // To the nanosecond, or two writes within a second would look like one.
   return {.bytes = static_cast<std::uint64_t>(status.st_size),
           .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 +
                          status.st_mtim.tv_nsec};
@@ -97,6 +103,7 @@ std::vector<std::string> visible_files(const fs::path& dir) {
       out.push_back(it->path().lexically_relative(dir).string());
     }
   }
+  // A directory's own order is the file system's, and identities are made from this list.
   std::sort(out.begin(), out.end());
   return out;
 }

@@ -1,36 +1,41 @@
 #include "core/base/format.h"
 
 #include <cstdio>
+#include <span>
 
 namespace growmerge {
 
-std::string format_bytes(double bytes) {
-  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  int unit = 0;
-  while (bytes >= 1000.0 && unit < 4) {
-    bytes /= 1000.0;
+namespace {
+
+/// `value` in the largest unit, each a thousand of the one before, that leaves 1 or more; whole
+/// numbers of the first.
+std::string in_units(double value, std::span<const char* const> units, int decimals) {
+  std::size_t unit = 0;
+  while (value >= 1000.0 && unit + 1 < units.size()) {
+    value /= 1000.0;
     ++unit;
   }
   char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, kUnits[unit]);
+  std::snprintf(text, sizeof text, "%.*f %s", unit == 0 ? 0 : decimals, value, units[unit]);
   return text;
+}
+
+}  // namespace
+
+std::string format_bytes(double bytes) {
+  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  return in_units(bytes, kUnits, 1);
 }
 
 std::string format_flops(double flops) {
   static constexpr const char* kUnits[] = {"FLOP",  "kFLOP", "MFLOP", "GFLOP",
                                            "TFLOP", "PFLOP", "EFLOP", "ZFLOP"};
-  int unit = 0;
-  while (flops >= 1000.0 && unit < 7) {
-    flops /= 1000.0;
-    ++unit;
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", flops, kUnits[unit]);
-  return text;
+  return in_units(flops, kUnits, 2);
 }
 
 std::string format_count(std::int64_t count) {
   std::string digits = std::to_string(count);
+  // From the right; a minus sign is no digit to put a comma behind.
   for (int at = static_cast<int>(digits.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {
     digits.insert(static_cast<std::size_t>(at), ",");
   }

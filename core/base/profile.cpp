@@ -24,6 +24,7 @@ std::int64_t now_ns() {
       .count();
 }
 
+// All threads' events of the window that is open.
 struct Recorder {
   std::mutex mutex;
   std::vector<Event> events;
@@ -48,6 +49,8 @@ Stack& stack() {
   return instance;
 }
 
+/// The first run is not timed: it touches pages and lets libraries prepare. The median, because
+/// other work on the machine may disturb single runs.
 double median_seconds(const std::function<void()>& work) {
   work();
   std::vector<double> seconds;
@@ -60,6 +63,7 @@ double median_seconds(const std::function<void()>& work) {
   return seconds[2];
 }
 
+/// Of zeros, which take as long as any numbers do.
 double product_gflops(at::ScalarType dtype) {
   const at::Tensor a = at::zeros({1024, 1024}, dtype);
   at::Tensor c = at::zeros({1024, 1024}, dtype);
@@ -85,6 +89,8 @@ void begin(const char* name, Work work) {
   Stack& own = stack();
   Recorder& all = recorder();
   {
+    // What an earlier window left open on this thread is forgotten, and the thread gets its number
+    // in this one.
     const std::lock_guard lock(all.mutex);
     if (own.window != all.window) {
       own.open.clear();
@@ -92,6 +98,7 @@ void begin(const char* name, Work work) {
       own.thread = all.num_threads++;
     }
   }
+  // Literals, so that an event holds pointers and no text is copied while time is taken.
   const char* parent = own.open.empty() ? "" : own.open.back().name;
   own.open.push_back(
       {.name = name, .parent = parent, .begin_ns = now_ns(), .thread = own.thread, .work = work});
@@ -112,6 +119,7 @@ void end() {
   }
   Recorder& all = recorder();
   const std::lock_guard lock(all.mutex);
+  // A scope that ends behind stop() is not in the table, though it began before.
   if (own.window == all.window && is_open.load(std::memory_order_relaxed)) {
     all.events.push_back(event);
   }
@@ -136,6 +144,7 @@ std::vector<Event> stop() {
 }
 
 Limits measure_limits() {
+  // Two arrays of 134 MB: more than caches hold, so this is memory's rate and not theirs.
   constexpr std::int64_t kBytes = std::int64_t{1} << 27;
   std::vector<char> from(kBytes, 1);
   std::vector<char> to(kBytes);
@@ -148,12 +157,14 @@ Limits measure_limits() {
   });
   return {.gflops_float32 = product_gflops(at::ScalarType::Float),
           .gflops_bfloat16 = product_gflops(at::ScalarType::BFloat16),
+          // A copy reads every byte and writes it.
           .gb_per_s = 2.0 * static_cast<double>(kBytes) * 1e-9 / seconds};
 }
 
 std::string chrome_trace(const std::vector<Event>& events, int rank) {
   nlohmann::ordered_json out = {{"displayTimeUnit", "ms"}};
   auto& list = out["traceEvents"] = nlohmann::ordered_json::array();
+  // The format counts microseconds; from the first event on, so that they are short numbers.
   std::int64_t first = 0;
   for (const Event& event : events) {
     first = first == 0 ? event.begin_ns : std::min(first, event.begin_ns);
@@ -181,6 +192,7 @@ std::string table(const std::vector<Event>& events, const Limits& limits, double
   double total = 0.0;
   for (const Event& event : events) {
     const std::string name = event.name;
+    // By parent as well: an operator that is called from two places has a line for each.
     Sum& sum = sums[*event.parent == '\0' ? name : event.parent + (": " + name)];
     ++sum.calls;
     const double seconds = static_cast<double>(event.own_ns) * 1e-9;
@@ -199,6 +211,8 @@ std::string table(const std::vector<Event>& events, const Limits& limits, double
   for (const auto& [name, sum] : sorted) {
     const double gflops = sum.seconds > 0.0 ? sum.work.flops * 1e-9 / sum.seconds : 0.0;
     const double gb = sum.seconds > 0.0 ? sum.work.bytes * 1e-9 / sum.seconds : 0.0;
+    // An operator is bound by arithmetic or by memory; whichever limit it is nearer to says how
+    // much is left.
     const double share = std::max(matrix_gflops > 0.0 ? gflops / matrix_gflops : 0.0,
                                   limits.gb_per_s > 0.0 ? gb / limits.gb_per_s : 0.0);
     out += concat("| ", name, " | ", sum.calls, " | ", cell(sum.seconds * 1e3, "%.2f"), " | ",

@@ -28,6 +28,7 @@ void Progress::update(std::int64_t done, const std::string& extra) {
   }
   done_ = done;
   extra_ = extra;
+  // A terminal's line is drawn over in place; in a file each one stays, so there are few.
   const auto interval =
       terminal_ ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000);
   if (visible_ && now - last_print_ >= interval && done_ > first_done_) {
@@ -64,6 +65,7 @@ void Progress::print(bool last) {
   }
   const std::string line = title_ + ": " + numbers + (extra_.empty() ? "" : ", " + extra_);
   if (terminal_) {
+    // Back to the first column, and clear what a longer line left.
     std::fprintf(stderr, "\r\033[K%s%s", line.c_str(), last ? "\n" : "");
     std::fflush(stderr);
   } else {

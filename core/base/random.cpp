@@ -11,6 +11,8 @@
 namespace growmerge {
 namespace {
 
+// The paper's multipliers, and what is added to the key in each round: the golden ratio and sqrt(3)
+// - 1, of 32 bits.
 constexpr std::uint64_t kMultiplier0 = 0xD2511F53;
 constexpr std::uint64_t kMultiplier1 = 0xCD9E8D57;
 constexpr std::uint32_t kWeyl0 = 0x9E3779B9;
@@ -43,6 +45,7 @@ std::array<std::uint32_t, 4> block(std::uint64_t seed, std::uint64_t stream,
       {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
 }
 
+/// 53 bits, as many as a double's fraction holds: no result is rounded, and 1 is never reached.
 double to_unit(std::uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1.0p-53; }
 
 }  // namespace
@@ -102,11 +105,14 @@ double Philox::normal(std::uint64_t position) const {
 
 std::uint64_t Philox::below(std::uint64_t position, std::uint64_t bound) const {
   GM_ASSERT(bound > 0);
+  // The high half of the product instead of a remainder (Lemire 2019, arXiv 1805.10941): no
+  // division.
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::uint64_t>((static_cast<Wide>(bits(position)) * bound) >> 64);
 }
 
 std::uint64_t stream_id(std::string_view name) {
+  // FNV-1a's offset and prime.
   std::uint64_t hash = 0xcbf29ce484222325ULL;
   for (const char c : name) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
@@ -117,12 +123,16 @@ std::uint64_t stream_id(std::string_view name) {
 std::uint64_t permuted_index(std::uint64_t index, std::uint64_t size, std::uint64_t seed,
                              std::uint64_t stream) {
   GM_ASSERT(index < size);
+  // Both halves of the network need as many bits, so it permutes up to four times `size` numbers:
+  // four walks a value on average at the most.
   const int half_bits = (std::max(2, static_cast<int>(std::bit_width(size - 1))) + 1) / 2;
   const std::uint64_t mask = (std::uint64_t{1} << half_bits) - 1;
   std::uint64_t value = index;
   do {  // the network permutes [0, 4^half_bits); walk until the value falls inside [0, size)
     std::uint64_t left = value >> half_bits;
     std::uint64_t right = value & mask;
+    // Four rounds of random functions make a permutation that cannot be told from a random one
+    // (Luby and Rackoff 1988).
     for (std::uint32_t round = 0; round < 4; ++round) {
       const auto words = philox4x32(
           {static_cast<std::uint32_t>(right), static_cast<std::uint32_t>(right >> 32), round,

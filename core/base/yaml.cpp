@@ -16,6 +16,7 @@
 namespace growmerge {
 namespace {
 
+/// yaml-cpp's nodes as ours. Its marks count lines and columns from 0, people from 1.
 YamlNode convert(const YAML::Node& node, const std::string& file) {
   YamlNode out;
   out.file = file;
@@ -30,6 +31,7 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
     case YAML::NodeType::Scalar:
       out.kind = YamlNode::Kind::kScalar;
       out.scalar = node.Scalar();
+      // yaml-cpp's mark of a scalar in quotes.
       out.quoted = node.Tag() == "!";
       break;
     case YAML::NodeType::Sequence:
@@ -44,12 +46,14 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
         GM_CHECK(entry.first.IsScalar(), kInvalidArgument, file, ":", entry.first.Mark().line + 1,
                  ": a key must be a plain word");
         const std::string key = entry.first.Scalar();
+        // yaml-cpp keeps both and lets one of them win.
         if (const YamlNode* earlier = out.find(key)) {
           fail(ErrorCode::kInvalidArgument, file, ":", entry.first.Mark().line + 1,
                ": duplicate key '", key, "' (first at line ", earlier->line,
                "): remove one of the two");
         }
         YamlNode value = convert(entry.second, file);
+        // Nothing has no place of its own: complaints name its key's.
         if (value.is_null()) {
           value.line = entry.first.Mark().line + 1;
           value.column = entry.first.Mark().column + 1;
@@ -61,6 +65,7 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
   return out;
 }
 
+/// The one place where yaml-cpp's exceptions become ours.
 template <class Fn>
 auto translate(const std::string& name, Fn&& fn) {
   try {
@@ -91,6 +96,7 @@ std::string without_underscores(const std::string& text) {
   return out;
 }
 
+/// A number as people write it in configs: 1_000, 6e5, +3, 2.5M.
 std::optional<double> to_number(const std::string& raw) {
   std::string text = without_underscores(raw);
   double scale = 1.0;
@@ -112,6 +118,7 @@ std::optional<double> to_number(const std::string& raw) {
       text.pop_back();
     }
   }
+  // from_chars takes no plus sign; unlike strtod it knows no locale.
   if (!text.empty() && text.front() == '+') {
     text.erase(text.begin());
   }
@@ -135,6 +142,7 @@ const YamlNode* YamlNode::find(const std::string& key) const {
 }
 
 YamlNode* YamlNode::find(const std::string& key) {
+  // One search for both; this object is not const here.
   return const_cast<YamlNode*>(static_cast<const YamlNode*>(this)->find(key));
 }
 
@@ -156,6 +164,7 @@ bool YamlNode::as_bool() const {
 
 std::int64_t YamlNode::as_int() const {
   if (is_scalar() && !quoted) {
+    // Digits alone are read as they are: a double is exact up to 2^53, about 9.007e15, only.
     const std::string digits = without_underscores(scalar);
     std::int64_t exact = 0;
     const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), exact);
@@ -189,6 +198,7 @@ const std::string& YamlNode::as_string() const {
 
 YamlNode parse_yaml_text(const std::string& text, const std::string& name) {
   return translate(name, [&] {
+    // All, because Load() would take the first one and drop the rest unseen.
     const std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.empty()) {
       return convert(YAML::Node(), name);
@@ -210,6 +220,7 @@ void apply_override(YamlNode& root, const std::string& assignment) {
   GM_CHECK(equals != std::string::npos && equals > 0, kInvalidArgument, name,
            ": expected key=value");
   YamlNode value = parse_yaml_text(assignment.substr(equals + 1), name);
+  // A complaint about this value shall name the option and not a line of some file.
   const std::function<void(YamlNode&)> mark = [&](YamlNode& node) {
     node.file = name;
     node.line = 0;
@@ -225,6 +236,7 @@ void apply_override(YamlNode& root, const std::string& assignment) {
   std::stringstream path(assignment.substr(0, equals));
   for (std::string part; std::getline(path, part, '.');) {
     GM_CHECK(!part.empty(), kInvalidArgument, name, ": empty part in the key");
+    // Lists are indexed; all else is a key, made where it is missing.
     if (at->is_sequence()) {
       std::size_t index = 0;
       const auto [end, status] = std::from_chars(part.data(), part.data() + part.size(), index);
@@ -256,6 +268,7 @@ std::string yaml_quote(const std::string& text) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '/' ||
            c == '.' || c == '+';
   };
+  // What YAML would read as a number, a truth value or nothing needs quotes to stay a text.
   const bool plain =
       !text.empty() && text.front() != '-' && std::all_of(text.begin(), text.end(), is_plain) &&
       !to_number(text) && text != "true" && text != "false" && text != "yes" && text != "no" &&

@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string hexadecimal(XXH128_hash_t hash) {
+  // Canonical is big-endian, so the text is the same on every machine.
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, hash);
   static constexpr char kDigits[] = "0123456789abcdef";
@@ -46,6 +47,8 @@ class HashCache {
       std::string hash;
       FileStamp stamp;
       std::string path;
+      // A line that another process is writing, or that a crash cut, is no error: its file is
+      // hashed again.
       if (fields >> hash >> stamp.bytes >> stamp.modified_ns && fields.get() == ' ' &&
           std::getline(fields, path) && hash.size() == 32) {
         entries_[path] = {stamp, hash};
@@ -59,6 +62,7 @@ class HashCache {
     if (const auto known = find(path, stamp)) {
       return *known;
     }
+    // Outside the lock: this is what takes time.
     std::string hash = hash_file(path);
     if (is_open()) {
       remember(path, stamp, hash);
@@ -67,6 +71,7 @@ class HashCache {
   }
 
   std::optional<std::string> find(const fs::path& path, const FileStamp& stamp) {
+    // One entry a file, by whatever path it was named.
     const std::string key = fs::weakly_canonical(path).string();
     const std::lock_guard lock(mutex_);
     const auto it = entries_.find(key);
@@ -78,6 +83,7 @@ class HashCache {
     const std::string key = fs::weakly_canonical(path).string();
     const std::lock_guard lock(mutex_);
     entries_[key] = {stamp, hash};
+    // A path with a line break would be read back as two lines.
     if (!file_.empty() && key.find('\n') == std::string::npos) {
       std::error_code ignored;  // a cache that cannot be written costs time, nothing else
       fs::create_directories(file_.parent_path(), ignored);
@@ -159,6 +165,7 @@ void FileHasher::update(std::span<const std::byte> bytes) {
 
 void FileHasher::finish() {
   const FileStamp stamp{.bytes = bytes_, .modified_ns = modified_ns_};
+  // What was read in part, or changed meanwhile, has no hash that is worth remembering.
   if (hashed_ == bytes_ && stamp_of(path_) == stamp) {
     hash_cache().remember(path_, stamp, hash_.digest());
   }

@@ -44,6 +44,8 @@ Json to_json(const Manifest& m) {
 
 Manifest from_json(const Json& json) {
   Manifest m;
+  // at() throws where a field is missing, and read_manifest() calls such a file corrupt: nothing is
+  // filled by a guess.
   m.stage = json.at("stage").get<std::string>();
   m.identity = json.at("identity").get<std::string>();
   m.identity_version = json.value("identity_version", 1);  // the first did not say
@@ -78,6 +80,7 @@ std::optional<Manifest> read_manifest(const fs::path& dir) {
   }
   try {
     const Json json = Json::parse(read_file(path));
+    // Before any other field: another version may hold others.
     const int version = json.at("format_version").get<int>();
     GM_CHECK(version == Manifest::kVersion, kUnsupported, "'", path.string(),
              "' has format version ", version, ", this growmerge reads version ",
@@ -90,6 +93,8 @@ std::optional<Manifest> read_manifest(const fs::path& dir) {
 }
 
 void write_manifest(const fs::path& dir, const Manifest& manifest) {
+  // Paths and notes need not be UTF-8, and what is not is replaced: a manifest that cannot be
+  // written would lose the stage's work.
   write_file_atomically(
       dir / kManifestName,
       to_json(manifest).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -100,6 +105,8 @@ std::string stage_identity(const Manifest& manifest) {
   std::vector<std::string> fields = config_fields(manifest.config);
   std::sort(fields.begin(), fields.end());
   FieldHash hash;
+  // Names the rule, so that identities by another rule never meet these. Number of ranks, versions
+  // and files stay out: they do not decide what is computed.
   hash.add(concat("growmerge stage ", Manifest::kIdentityVersion));
   hash.add(manifest.stage);
   hash.add(std::to_string(fields.size()));
@@ -145,6 +152,7 @@ std::string path_identity(const fs::path& path) {
   }
   FieldHash hash;
   hash.add("growmerge directory 1");
+  // Names are hashed, too: the same bytes under another name are another input.
   for (const std::string& file : visible_files(clean)) {
     hash.add(file);
     hash.add(cached_file_hash(clean / file));
@@ -160,6 +168,7 @@ void verify_directory(const fs::path& dir) {
     const fs::path path = dir / record.path;
     GM_CHECK(fs::is_regular_file(path), kCorrupt, "'", path.string(),
              "' is missing, but the manifest lists it");
+    // Size first: it costs nothing and says more about what happened.
     const std::uint64_t bytes = fs::file_size(path);
     GM_CHECK(bytes == record.bytes, kCorrupt, "'", path.string(), "' has ", bytes,
              " bytes, the manifest says ", record.bytes);

@@ -8,6 +8,8 @@
 namespace growmerge {
 
 void ParamMap::set(const std::string& name, at::Tensor tensor) {
+  // A name that is there keeps its place, so that replacing a tensor does not change the order in
+  // which all are visited.
   const auto [it, added] = index_.emplace(name, entries_.size());
   if (added) {
     entries_.emplace_back(name, std::move(tensor));
@@ -54,6 +56,7 @@ ParamMap ParamMap::clone() const {
 ParamMap ParamMap::to(at::ScalarType dtype) const {
   ParamMap out;
   for (const auto& [name, tensor] : entries_) {
+    // Whole numbers, such as token counts, have no compute dtype.
     out.set(name, tensor.is_floating_point() ? tensor.to(dtype) : tensor);
   }
   return out;
@@ -62,6 +65,7 @@ ParamMap ParamMap::to(at::ScalarType dtype) const {
 ParamMap ParamMap::zeros_like(at::ScalarType dtype) const {
   ParamMap out;
   for (const auto& [name, tensor] : entries_) {
+    // Of the same sizes but contiguous, whatever the tensor's strides are: AdamW walks over them.
     out.set(name, at::zeros(tensor.sizes(), tensor.options().dtype(dtype)));
   }
   return out;

@@ -53,10 +53,12 @@ AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedTokenSpec> tokens,
     if (texts[i].empty()) {
       continue;  // a normalizer left nothing to find
     }
+    // Most bytes of a text begin no added token: one look-up passes them by.
     first_[static_cast<unsigned char>(texts[i][0])] = true;
     std::size_t node = 0;
     for (const char c : texts[i]) {
       const auto byte = static_cast<unsigned char>(c);
+      // A node has few children, so they lie in a short list and are searched through.
       const auto& next = nodes_[node].next;
       const auto it =
           std::find_if(next.begin(), next.end(), [&](const auto& e) { return e.first == byte; });
@@ -68,6 +70,7 @@ AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedTokenSpec> tokens,
       node = nodes_.size();
       nodes_.emplace_back();
     }
+    // Where normalizing made two tokens equal, the first one counts.
     if (nodes_[node].token < 0) {
       nodes_[node].token = static_cast<std::int32_t>(i);
     }
@@ -87,6 +90,7 @@ std::int32_t AddedTokenMatcher::longest_at(std::string_view text, std::size_t at
       break;
     }
     node = static_cast<std::size_t>(it->second);
+    // Goes on behind a match: the longest token counts, as in the package.
     if (nodes_[node].token >= 0) {
       best = nodes_[node].token;
       *length = i + 1 - at;
@@ -119,6 +123,7 @@ void AddedTokenMatcher::split(std::string_view text,
       continue;
     }
     if (token.lstrip) {
+      // White space that an earlier token took is not given twice.
       begin = std::max(trailing_space(text.substr(0, begin)), done);
     }
     if (token.rstrip) {

@@ -35,6 +35,7 @@ Bpe::Bpe(const BpeSpec& spec, bool byte_level, bool whole_text)
     const auto& [left, right] = spec.merges[rank];
     const std::int32_t left_id = id_of(left, rank);
     const std::int32_t right_id = id_of(right, rank);
+    // Ranks are places in the list: what training merged first is merged first.
     merges_.insert(left_id, right_id, {static_cast<std::int32_t>(rank), id_of(left + right, rank)});
   }
   if (!spec.unk_token.empty()) {
@@ -47,8 +48,10 @@ Bpe::Bpe(const BpeSpec& spec, bool byte_level, bool whole_text)
     std::array<char, 8> name{};
     std::snprintf(name.data(), name.size(), "<0x%02X>", static_cast<unsigned>(b));
     byte_ids_[b] = token_to_id(alphabet_.character(static_cast<unsigned char>(b))).value_or(-1);
+    // Both alphabets are looked up once here, and never in the loops over a text.
     fallback_ids_[b] = token_to_id(name.data()).value_or(-1);
   }
+  // With ignore_merges a whole word may be one token, so a cut could change what is found.
   if (whole_text && !ignore_merges_) {
     find_separator();
   }
@@ -83,6 +86,7 @@ void Bpe::encode(std::string_view word, EncodeState& state, std::vector<std::int
   }
   std::size_t begin = 0;
   std::size_t at = 0;
+  // A word begins with its separators, as SentencePiece spells it.
   while ((at = word.find(kSeparator, at)) != std::string_view::npos) {
     if (at > begin) {
       encode_cached(word.substr(begin, at - begin), state, out);
@@ -100,6 +104,7 @@ void Bpe::encode_cached(std::string_view word, EncodeState& state,
   if (word.empty()) {
     return;
   }
+  // Longer than a place in the cache.
   if (word.size() > WordCache::kMaxBytes) {
     encode_new(word, state, out);
     return;
@@ -122,6 +127,7 @@ void Bpe::encode_cached(std::string_view word, EncodeState& state,
 
 bool Bpe::add_byte_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {
   symbols.resize(word.size());
+  // One minimum instead of a branch a byte, so that the loop stays free of jumps.
   std::int32_t smallest = 0;
   for (std::size_t i = 0; i < word.size(); ++i) {
     symbols[i] = byte_ids_[static_cast<unsigned char>(word[i])];
@@ -131,6 +137,8 @@ bool Bpe::add_byte_symbols(std::string_view word, std::vector<std::int32_t>& sym
 }
 
 void Bpe::add_character_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {
+  // An unknown character waits for its successor, because with fuse_unk a run of them becomes one
+  // token.
   bool unk_waits = false;
   const auto flush_unk = [&] {
     if (unk_waits) {
@@ -170,6 +178,8 @@ void Bpe::encode_new(std::string_view word, EncodeState& state,
                      std::vector<std::int32_t>& out) const {
   const bool bytes_known = byte_level_ && add_byte_symbols(word, state.symbols);
   std::string spelled;
+  // Spelled in GPT-2's alphabet only where the vocabulary must be asked by text: ids of single
+  // bytes are known.
   if (byte_level_ && (ignore_merges_ || !bytes_known)) {
     spelled = alphabet_.encode(word);
   }
@@ -191,6 +201,8 @@ void Bpe::encode_new(std::string_view word, EncodeState& state,
   }
 }
 
+/// Quadratic in the word's length, but over a few neighbouring numbers that stay in the first
+/// cache.
 void Bpe::merge_short(EncodeState& state, std::vector<std::int32_t>& out) const {
   std::vector<std::int32_t>& ids = state.symbols;
   std::vector<Merge>& merges = state.merges;  // merges[i] is that of ids[i] and ids[i + 1]
@@ -199,6 +211,7 @@ void Bpe::merge_short(EncodeState& state, std::vector<std::int32_t>& out) const 
     merges.push_back(merges_.find(ids[i], ids[i + 1]));
   }
   while (!merges.empty()) {
+    // The first of the lowest rank: the leftmost, as the definition says.
     const auto best =
         std::min_element(merges.begin(), merges.end(),
                          [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
@@ -209,6 +222,7 @@ void Bpe::merge_short(EncodeState& state, std::vector<std::int32_t>& out) const 
     ids[i] = best->id;
     ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(i) + 1);
     merges.erase(best);
+    // Only the two neighbours of what was merged have new partners.
     if (i < merges.size()) {
       merges[i] = merges_.find(ids[i], ids[i + 1]);
     }
@@ -219,6 +233,8 @@ void Bpe::merge_short(EncodeState& state, std::vector<std::int32_t>& out) const 
   out.insert(out.end(), ids.begin(), ids.end());
 }
 
+/// A heap of possible merges over a doubly linked list of symbols. An entry is not taken out when
+/// one of its two symbols is merged: it is looked at again when its turn comes.
 void Bpe::merge_long(EncodeState& state, std::vector<std::int32_t>& out) const {
   std::vector<std::int32_t>& ids = state.symbols;  // -1: merged away
   std::vector<std::int32_t>& next = state.next;
@@ -229,6 +245,7 @@ void Bpe::merge_long(EncodeState& state, std::vector<std::int32_t>& out) const {
   previous.resize(ids.size());
   heap.clear();
   const auto later = [](const EncodeState::Candidate& a, const EncodeState::Candidate& b) {
+    // The heap's front is the greatest, so "less" means later: higher rank, then further right.
     return a.rank != b.rank ? a.rank > b.rank : a.left > b.left;
   };
   const auto at = [](std::int32_t i) { return static_cast<std::size_t>(i); };

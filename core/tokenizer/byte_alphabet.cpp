@@ -8,6 +8,8 @@ ByteAlphabet::ByteAlphabet() {
   byte_.fill(-1);
   std::uint32_t next = 256;  // bytes that are not printable follow behind, in order
   for (std::uint32_t b = 0; b < 256; ++b) {
+    // GPT-2's rule: a printable character of Latin-1 stands for itself. Spaces, 0x7F to 0xA0 and
+    // the soft hyphen (0xAD) do not.
     const bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
     const std::uint32_t c = printable ? b : next++;
     append_utf8(text_[b], c);

@@ -40,6 +40,7 @@ void join_fallback_bytes(std::vector<std::string>& tokens) {
       return;
     }
     if (find_invalid_utf8(bytes)) {
+      // For each byte and not for each broken character: so does the package.
       out.insert(out.end(), bytes.size(), "\xEF\xBF\xBD");
     } else {
       out.push_back(bytes);
@@ -109,6 +110,7 @@ void Decoder::run_step(const Step& step, std::vector<std::string>& tokens) const
           bytes += token;  // an added token spells itself
         }
       }
+      // Joined before it is looked at: a character's bytes may be spread over tokens.
       tokens = {replace_invalid_utf8(bytes)};
       return;
     }
@@ -131,6 +133,7 @@ void Decoder::run_step(const Step& step, std::vector<std::string>& tokens) const
       return;
     case Kind::kMetaspace:
       for (std::size_t i = 0; i < tokens.size(); ++i) {
+        // The space in front of the text was added by encoding, so it goes again.
         const bool drop = i == 0 && spec.prepend_scheme != PrependScheme::kNever;
         tokens[i] = replace_literal(tokens[i], spec.replacement, drop ? "" : " ");
       }
@@ -140,6 +143,7 @@ void Decoder::run_step(const Step& step, std::vector<std::string>& tokens) const
 
 std::string Decoder::decode(std::vector<std::string> tokens) const {
   if (steps_.empty()) {
+    // Without a decoder the package puts spaces between tokens.
     std::string out;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       out += i == 0 ? "" : " ";

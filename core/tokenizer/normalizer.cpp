@@ -11,8 +11,10 @@
 namespace growmerge::tok {
 namespace {
 
+/// Nearly every text is in NFC already, and finding that out is far cheaper than composing it.
 bool nfc_changes_nothing(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
+    // U+0300 is where combining marks begin.
     if (static_cast<unsigned char>(text[i]) < 0xCC) {  // below U+0300
       i += utf8_length(text[i]);
       continue;
@@ -26,6 +28,7 @@ bool nfc_changes_nothing(std::string_view text) {
   return true;
 }
 
+/// All four forms leave ASCII as it is.
 bool is_ascii(std::string_view text) {
   for (const char c : text) {
     if (static_cast<unsigned char>(c) >= 0x80) {
@@ -37,6 +40,7 @@ bool is_ascii(std::string_view text) {
 
 std::string utf8proc_form(std::string_view text, NormalizerSpec::Kind kind) {
   using Kind = NormalizerSpec::Kind;
+  // STABLE: as Unicode's stability of normal forms across versions asks.
   int options = UTF8PROC_STABLE;
   options |= kind == Kind::kNfc || kind == Kind::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
   if (kind == Kind::kNfkc || kind == Kind::kNfkd) {
@@ -91,6 +95,7 @@ std::string replace_literal(std::string_view text, std::string_view literal,
                             std::string_view content) {
   std::string out;
   out.reserve(text.size() + text.size() / 4 + 8);
+  // A space, most often: no search is set up for each.
   if (literal.size() == 1) {
     for (const char c : text) {
       if (c == literal[0]) {
@@ -175,6 +180,8 @@ std::string_view Normalizer::normalize(std::string_view text, std::string& buffe
                               : replace_literal(text, spec.pattern.text, spec.content);
         break;
     }
+    // Each step reads the one before: where that wrote into `buffer`, its result is read from there
+    // and replaced as a whole, once the new text is made.
     text = buffer;
   }
   return text;

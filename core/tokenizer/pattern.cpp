@@ -68,6 +68,8 @@ class Translator {
     if (peek() != '?') {
       return;
     }
+    // What means the same in both dialects; all else is refused, since a pattern that is read in
+    // another way cuts other words without a complaint.
     static constexpr std::array<const char*, 6> kKnown = {"?:", "?=", "?!", "?<=", "?<!", "?>"};
     for (const char* known : kKnown) {
       if (in_.compare(at_, std::string(known).size(), known) == 0) {
@@ -100,12 +102,15 @@ class Translator {
     }
     out_.append(in_, at_, close + 1 - at_);
     at_ = close + 1;
+    // {n}+ is possessive to PCRE2, and a repetition of the repetition to Oniguruma.
     if (peek() == '+' || peek() == '?') {
       refuse(in_.substr(at_ - 1, 2));
     }
   }
 
   void append_ranges(const std::vector<CodePointRange>& ranges) {
+    // Classes are spelled out as ranges of the package's Unicode version: PCRE2 has another, in
+    // which other characters are letters.
     std::array<char, 48> text{};
     for (const CodePointRange range : ranges) {
       std::snprintf(text.data(), text.size(), "\\x{%X}-\\x{%X}", range.first, range.last);
@@ -138,6 +143,7 @@ class Translator {
   }
 
   void append_class(std::vector<CodePointRange> ranges, bool negated, bool inside) {
+    // Within brackets a class cannot be negated on its own, so its complement is written there.
     if (inside) {
       append_ranges(negated ? complement(ranges) : ranges);
       return;
@@ -207,6 +213,7 @@ class Translator {
         refuse(in_.substr(begin));
       }
       const char c = peek();
+      // Nested classes and intersections, which PCRE2 would read as plain characters.
       if (c == '[' || (c == '&' && peek(1) == '&')) {
         refuse(in_.substr(at_, 2));
       }
@@ -233,6 +240,7 @@ struct MatchData {
   MatchData()
       : data(pcre2_match_data_create(1, nullptr)),
         context(pcre2_match_context_create(nullptr)),
+        // Up to 8 MB: PCRE2's own 32 kB may be too little for a long run of one class.
         stack(pcre2_jit_stack_create(32 << 10, 8 << 20, nullptr)) {
     pcre2_jit_stack_assign(context, nullptr, stack);
   }
@@ -265,6 +273,7 @@ Pattern::Pattern(const std::string& regex) : impl_(std::make_unique<Impl>()) {
     pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(text.data()), text.size());
     fail(ErrorCode::kUnsupported, "pattern '", regex, "' does not compile: ", text.data());
   }
+  // A match of nothing would need a rule for how to go on.
   std::uint32_t matches_empty = 0;
   pcre2_pattern_info(impl_->code, PCRE2_INFO_MATCHEMPTY, &matches_empty);
   GM_CHECK(matches_empty == 0, kUnsupported, "pattern '", regex,
@@ -280,6 +289,8 @@ void Pattern::for_each_match(std::string_view text,
                              const std::function<void(std::size_t, std::size_t)>& fn) const {
   const MatchData match;
   for (std::size_t at = 0; at < text.size();) {
+    // The text is valid by this function's contract; PCRE2 would look through the rest of it again
+    // at each match.
     const int found = pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
                                   text.size(), at, PCRE2_NO_UTF_CHECK, match.data, match.context);
     if (found == PCRE2_ERROR_NOMATCH) {
@@ -288,6 +299,7 @@ void Pattern::for_each_match(std::string_view text,
     GM_CHECK(found >= 0, kUnsupported, "pattern '", impl_->source, "': matching failed at byte ",
              at, " (PCRE2 error ", found, ")");
     const PCRE2_SIZE* span = pcre2_get_ovector_pointer(match.data);
+    // Never empty (see the constructor), so each match moves on.
     fn(span[0], span[1]);
     at = span[1];
   }

@@ -54,6 +54,7 @@ std::vector<Stretch> stretches_of_characters(std::string_view text, const Predic
   std::vector<Stretch> out;
   for (std::size_t i = 0; i < text.size();) {
     std::size_t length = 0;
+    // What does not match is one stretch, however long.
     const bool match = predicate(char_info(decode_utf8(text.data() + i, &length)));
     if (!match && !out.empty() && !out.back().match) {
       out.back().end = i + length;
@@ -106,6 +107,8 @@ std::vector<Stretch> arrange(std::vector<Stretch> in, SplitBehavior behavior) {
       return out;
     case SplitBehavior::kMergedWithPrevious:
       for (const Stretch& s : in) {
+        // Of several matches in a row only the first one joins what is in front of it, as in the
+        // package.
         if (s.match && !previous_match && !out.empty()) {
           out.back().end = s.end;
         } else {
@@ -115,6 +118,7 @@ std::vector<Stretch> arrange(std::vector<Stretch> in, SplitBehavior behavior) {
       }
       return out;
     case SplitBehavior::kMergedWithNext:
+      // The same from the other end.
       for (auto s = in.rbegin(); s != in.rend(); ++s) {
         if (s->match && !previous_match && !out.empty()) {
           out.back().begin = s->begin;
@@ -134,6 +138,7 @@ std::vector<Stretch> split_piece(std::string_view text, const PreTokenizerSpec& 
   using Kind = PreTokenizerSpec::Kind;
   switch (spec.kind) {
     case Kind::kByteLevel:
+      // Without a pattern ByteLevel cuts nothing; it only says how words are spelled.
       return pattern ? stretches_of_pattern(text, *pattern)
                      : std::vector<Stretch>{{0, text.size(), false}};
     case Kind::kDigits:
@@ -171,6 +176,7 @@ std::vector<Stretch> split_piece(std::string_view text, const PreTokenizerSpec& 
 PreTokenizer::PreTokenizer(const std::vector<PreTokenizerSpec>& specs) {
   using Kind = PreTokenizerSpec::Kind;
   byte_level_ = !specs.empty() && specs.back().kind == Kind::kByteLevel;
+  // The lists that nearly all models use have a scanner of their own; the rest goes step by step.
   scanner_ = Scanner::for_pre_tokenizers(specs);
   if (scanner_) {
     return;
@@ -196,6 +202,8 @@ void PreTokenizer::run_step(const Step& step, Piece piece, std::vector<Piece>& o
   if (spec.kind == Kind::kByteLevel && spec.add_prefix_space && piece.text[0] != ' ') {
     piece.text.insert(0, 1, ' ');
   }
+  // Every space becomes the replacement, and one is put in front, where there is none, so that a
+  // word reads the same at a text's start and inside it.
   if (spec.kind == Kind::kMetaspace) {
     std::string replaced;
     for (const char c : piece.text) {

@@ -11,10 +11,13 @@ const char* const kGpt2Pattern =
 
 namespace {
 
+// The family's pattern around its \p{N}, which Llama 3 follows by {1,3} and Qwen by nothing.
 constexpr const char* kCl100kHead =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})";
 constexpr const char* kCl100kTail = R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+/// Whether the words are the matches. Every character of a text is in one, so nothing lies between
+/// them to be kept or removed.
 bool keeps_matches(const PreTokenizerSpec& split) {
   return (split.behavior == SplitBehavior::kIsolated && !split.invert) ||
          (split.behavior == SplitBehavior::kRemoved && split.invert);
@@ -61,6 +64,7 @@ std::optional<Scanner> Scanner::for_pre_tokenizers(const std::vector<PreTokenize
   if (first.kind != Kind::kSplit || !first.pattern.is_regex || !keeps_matches(first)) {
     return std::nullopt;
   }
+  // Compared letter by letter: a pattern that differs at all goes to PCRE2.
   if (first.pattern.text == kGpt2Pattern) {
     return Scanner(true, false, 0);
   }
@@ -77,6 +81,8 @@ Scanner::Scanner(bool is_gpt2, bool isolate_digits, int max_digits)
     : is_gpt2_(is_gpt2), max_digits_(max_digits) {
   bytes_.fill(kNotAscii);
   std::array<std::uint8_t, 256> page{};
+  // A class for each code point, in pages of 256. A page that equals the one before, as in the
+  // large blocks of one script, is stored once.
   for (std::uint32_t c = 0; c < 0x110000; ++c) {
     const CharInfo info = char_info(c);
     const Class value = isolate_digits && info.numeric() ? kDigit
@@ -100,6 +106,7 @@ Scanner::Scanner(bool is_gpt2, bool isolate_digits, int max_digits)
 }
 
 Scanner::Class Scanner::class_at(std::string_view text, std::size_t at, std::size_t* length) const {
+  // ASCII by one look-up, without decoding.
   const Class byte = bytes_[static_cast<unsigned char>(text[at])];
   if (byte != kNotAscii) {
     *length = 1;
@@ -139,11 +146,13 @@ std::size_t Scanner::space_end(std::string_view text, std::size_t begin,
     last = end;
     end += length;
   }
+  // \s*[\r\n]+ takes the run up to its last line break.
   if (newlines_first && behind_newline != 0) {
     return behind_newline;
   }
   // The text ends here, or the piece that Digits cut out of it.
   const bool at_end = end == text.size() || next == kDigit;
+  // \s+(?!\S): the run's last character is left to the word behind it, unless it is all there is.
   return at_end || last == begin ? end : last;
 }
 
@@ -159,6 +168,7 @@ std::size_t Scanner::gpt2_end(std::string_view text, std::size_t begin) const {
   if (first == kDigit) {
     return at;
   }
+  // Only the space itself may stand in front of a word; other white space is a run of its own.
   if (first == kSpace) {
     if (text[begin] != ' ' || at == text.size()) {
       return space_end(text, begin, false);
@@ -195,9 +205,11 @@ std::size_t Scanner::cl100k_end(std::string_view text, std::size_t begin) const 
   }
   const bool more = at < text.size();
   const Class second = more ? class_at(text, at, &length) : kSpace;
+  // [^\r\n\p{L}\p{N}]?\p{L}+: any one character that is neither goes with the letters behind it.
   if (more && second == kLetter && !is_newline(text[begin])) {
     return run_end(text, at + length, kLetter);
   }
+  // ?[^\s\p{L}\p{N}]+[\r\n]*
   if (first == kOther || (text[begin] == ' ' && more && second == kOther)) {
     std::size_t end = run_end(text, at, kOther);
     while (end < text.size() && is_newline(text[end])) {

@@ -17,6 +17,7 @@ using Json = nlohmann::json;
 // Ids over this would only make tables grow; the largest vocabularies have fewer than 2^18 tokens.
 constexpr std::int64_t kMaxId = (1 << 24) - 1;
 
+/// The field; nothing where it is missing or null, which mean the same here.
 [[nodiscard]] const Json* find(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it == object.end() || it->is_null() ? nullptr : &*it;
@@ -58,6 +59,7 @@ bool bool_field(const Json& object, const char* key, bool fallback, const std::s
 
 std::int32_t id_value(const Json& value, const std::string& what) {
   GM_CHECK(value.is_number_integer(), kCorrupt, what, ": expected an id, got ", value.type_name());
+  // Compared before it is narrowed: an id above 2^63 would come out negative.
   GM_CHECK(!value.is_number_unsigned() || value.get<std::uint64_t>() <= kMaxId, kUnsupported, what,
            ": id ", value.dump(), " is over ", kMaxId);
   const auto id = value.get<std::int64_t>();
@@ -108,6 +110,7 @@ SplitBehavior parse_behavior(const Json& part, const std::string& what) {
       return behavior;
     }
   }
+  // Refused by name, here and below: a part that was left out in silence would give other tokens.
   fail(ErrorCode::kUnsupported, what, ": behavior '", name, "' is not understood");
 }
 
@@ -209,6 +212,8 @@ std::vector<PreTokenizerSpec> parse_pre_tokenizers(const Json& root) {
   if (const Json* pre = find(root, "pre_tokenizer")) {
     for_each_part(*pre, "pre-tokenizer", "pretokenizers",
                   [&](const std::string& type, const Json& part, const std::string& what) {
+                    // ByteLevel's words are bytes, and what comes behind it would look for
+                    // characters in them.
                     GM_CHECK(out.empty() || out.back().kind != PreTokenizerSpec::Kind::kByteLevel,
                              kUnsupported, "pre-tokenizer '", type,
                              "' behind ByteLevel is not understood: ByteLevel must be the last");
@@ -225,6 +230,7 @@ TemplateSpec parse_template(const Json& part, const std::string& what) {
   bool seen_text = false;
   for (const Json& piece : require_array(part, "single", what)) {
     require_object(piece, concat(what, " piece"));
+    // $A is where the text goes: special tokens before it in the list go in front.
     if (const Json* sequence = find(piece, "Sequence")) {
       require_object(*sequence, concat(what, " Sequence"));
       GM_CHECK(string_field(*sequence, "id", what) == "A" && !seen_text, kUnsupported, what,
@@ -321,6 +327,7 @@ std::vector<DecoderSpec> parse_decoders(const Json& root) {
 }
 
 std::pair<std::string, std::string> parse_merge(const Json& merge, std::size_t index) {
+  // Older files write "left right", newer ones [left, right], where tokens may hold spaces.
   if (merge.is_string()) {
     const std::string both = merge.get<std::string>();
     const std::size_t space = both.find(' ');
@@ -348,6 +355,7 @@ BpeSpec parse_model(const Json& root) {
       find(model, "type") != nullptr ? string_field(model, "type", "model") : "BPE";
   GM_CHECK(type == "BPE", kUnsupported, "model '", type, "' is not understood, only BPE");
   const Json* dropout = find(model, "dropout");
+  // It would make encoding random.
   GM_CHECK(dropout == nullptr || (dropout->is_number() && dropout->get<double>() == 0.0),
            kUnsupported, "model: dropout is not supported: set it to null");
   check_empty_affix(model, "continuing_subword_prefix");
@@ -361,6 +369,7 @@ BpeSpec parse_model(const Json& root) {
   bpe.ignore_merges = bool_field(model, "ignore_merges", false, "model");
   const Json& vocab = require(model, "vocab", "model");
   require_object(vocab, "model vocab");
+  // Two tokens of one id could not be decoded.
   std::unordered_set<std::int32_t> seen;
   for (const auto& [token, id] : vocab.items()) {
     const std::int32_t value = id_value(id, concat("model vocab: token '", token, "'"));
@@ -404,6 +413,7 @@ std::vector<AddedTokenSpec> parse_added_tokens(const Json& root, const BpeSpec& 
     contents.emplace(id, &token);
   }
   std::unordered_set<std::string> seen;
+  // The package's next free id: behind the vocabulary, and behind all added ones so far.
   std::int32_t max_added = -1;
   for (const Json& entry : *list) {
     AddedTokenSpec token = parse_added_token(entry);

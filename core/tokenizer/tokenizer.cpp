@@ -24,6 +24,8 @@ using tok::AddedTokenSpec;
 using tok::EncodeState;
 
 /// The states of threads that do not encode at the moment.
+/// Encoding is const and called from any thread; a state is taken for one call and put back, so
+/// that the cache of words outlives it and no two threads share one.
 class StatePool {
  public:
   std::unique_ptr<EncodeState> take() {
@@ -35,6 +37,7 @@ class StatePool {
         return state;
       }
     }
+    // Outside the lock: a state's cache is large.
     return std::make_unique<EncodeState>();
   }
   void put(std::unique_ptr<EncodeState> state) {
@@ -75,6 +78,7 @@ struct Tokenizer::Impl {
         templates(std::move(spec.templates)),
         raw_tokens(make_matcher(spec.added_tokens, false, normalizer)),
         normalized_tokens(make_matcher(spec.added_tokens, true, normalizer)) {
+    // Ids may have gaps, so which are known is noted apart. Added tokens come last and win.
     const auto put = [this](const std::string& token, std::int32_t id) {
       const auto i = static_cast<std::size_t>(id);
       if (i >= tokens.size()) {
@@ -147,6 +151,7 @@ void Tokenizer::Impl::encode_text(std::string_view text, EncodeState& state,
       out.push_back(raw.id);
       return;
     }
+    // Whether a piece begins the text is seen by its address: pieces are views into it.
     const bool starts = raw.text.data() == text.data();
     const std::string_view normalized = normalizer.normalize(raw.text, state.buffer);
     normalized_tokens.split(normalized, [&](const AddedTokenMatcher::Piece& piece) {
@@ -198,8 +203,10 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_spec
          text.size());
   }
   std::vector<std::int32_t> out;
+  // About three bytes a token; an estimate that is too low costs one copy.
   out.reserve(text.size() / 3 + 16);
   if (add_special) {
+    // Each template wraps what the one before it made, so the last one's tokens are outermost.
     for (auto step = impl_->templates.rbegin(); step != impl_->templates.rend(); ++step) {
       out.insert(out.end(), step->before.begin(), step->before.end());
     }

@@ -16,6 +16,7 @@ constexpr Row kRows[] = {
 #include "core/tokenizer/char_table.inc"
 };
 
+// In the order in which generate_char_table.py numbers them.
 constexpr std::array<const char*, 29> kCategories = {
     "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe",
     "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cn"};
@@ -33,6 +34,7 @@ class PageTable {
         ++row;
       }
       page[c & 255] = kRows[row].bits;
+      // Compared with the last page alone: equal pages lie behind one another, in large blocks.
       if ((c & 255) == 255) {
         const bool again =
             !pages_.empty() && std::memcmp(&pages_[pages_.size() - 256], page.data(), 512) == 0;
@@ -88,6 +90,8 @@ std::size_t valid_length(const unsigned char* p, std::size_t left, std::size_t* 
   if (c < 0xC2 || c > 0xF4) {
     return 0;
   }
+  // 0xC0, 0xC1 and what is above 0xF4 begin nothing. The second byte's bounds shut out overlong
+  // forms (E0, F0), surrogates (ED) and what is beyond U+10FFFF (F4).
   const std::size_t length = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
   const unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
   const unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
@@ -108,6 +112,7 @@ std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
   const std::size_t n = text.size();
   std::size_t i = 0;
   while (i < n) {
+    // Eight ASCII bytes at a time: no one's highest bit is set.
     while (i + 8 <= n) {
       std::uint64_t block = 0;
       std::memcpy(&block, p + i, 8);
@@ -139,6 +144,8 @@ std::string replace_invalid_utf8(std::string_view bytes) {
     std::size_t bad = 0;
     const std::size_t length = valid_length(p + i, bytes.size() - i, &bad);
     if (length == 0) {
+      // One U+FFFD for each longest part that could have begun a character, as Rust's strings do
+      // it.
       out += "\xEF\xBF\xBD";
       i += bad;
     } else {
@@ -169,6 +176,7 @@ void append_utf8(std::string& out, std::uint32_t c) {
 }
 
 CharInfo char_info(std::uint32_t code_point) {
+  // Made once, by the first thread that asks.
   static const PageTable table;
   return CharInfo{table[code_point]};
 }
