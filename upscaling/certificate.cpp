@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::array<at::ScalarType, 3> kPrecisions = {
     at::ScalarType::Double, at::ScalarType::Float, at::ScalarType::BFloat16};
+// Differences of mean NLL that are always allowed, in the same order.
 constexpr std::array<double, 3> kLossFloor = {1e-10, 1e-6, 2e-3};
 // The mean of N rounding errors may be near 0 by luck; sqrt(sum of squares) / N is its scale.
 constexpr double kStandardErrors = 4.0;
@@ -44,6 +45,7 @@ std::vector<double> next_token_nll(const at::Tensor& logits_TV,
   std::vector<double> out;
   for (std::size_t t = 0; t + 1 < sequence.size(); ++t) {
     const double* row = logits_TV.const_data_ptr<double>() + static_cast<std::int64_t>(t) * vocab;
+    // The largest logit is subtracted, so that no exponential overflows.
     const double peak = *std::max_element(row, row + vocab);
     double total = 0.0;
     for (std::int64_t i = 0; i < vocab; ++i) {
@@ -65,6 +67,7 @@ double max_difference(const at::Tensor& a, const at::Tensor& b) {
   double worst = 0.0;
   for (std::int64_t i = 0; i < a.numel(); ++i) {
     const double difference = std::abs(x[i] - y[i]);
+    // Asked by name: a NaN loses every comparison, and the maximum would pass it by.
     if (!std::isfinite(difference)) {
       return std::nan("");
     }
@@ -111,6 +114,7 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
       const std::vector<double> nll = next_token_nll(x, sequences[s]);
       out.source_nll[p] += sum_of(nll);
       out.grown_nll[p] += sum_of(next_token_nll(y, sequences[s]));
+      // float64 is what the others are measured against and has nothing above it.
       if (p == 0) {
         out.logit_squares += sum_of_squares(x);
         out.num_logits += x.numel();
@@ -127,6 +131,7 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
     }
     higher = a;
   }
+  // Sums become means only now: sequences may differ in length.
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
     out.source_nll[p] /= static_cast<double>(out.num_targets);
     out.grown_nll[p] /= static_cast<double>(out.num_targets);
@@ -182,6 +187,7 @@ void note_row(RowCheck& check, std::int64_t row, double difference, double allow
 /// Calls fn(row, source row, grown row) for all rows of two matrices, in float64.
 template <class Fn>
 void for_each_row(const at::Tensor& source, const at::Tensor& grown, Fn&& fn) {
+  // A vocabulary's rows need never lie in float64 all at once.
   constexpr std::int64_t kRows = 1024;  // converted at a time
   for (std::int64_t begin = 0; begin < source.size(0); begin += kRows) {
     const std::int64_t rows = std::min(kRows, source.size(0) - begin);
@@ -202,6 +208,8 @@ RowCheck check_embedding(const Model& source, const Model& grown) {
   RowCheck out{.tensor = "embedding", .num_rows = narrow.size(0)};
   for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
     for (std::int64_t i = 0; i < wide.size(1); ++i) {
+      // Column i of the grown row belongs to column i mod d of the source's: whole copies side by
+      // side.
       note_row(out, row, std::abs(b[i] - a[i % d]), rounding * std::abs(a[i % d]));
     }
   });
@@ -236,6 +244,7 @@ RowCheck check_head(const Model& source, const Model& grown) {
   for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
     for (std::int64_t i = 0; i < d; ++i) {
       double sum = 0.0;
+      // Rounding is relative to the terms and not to their sum, in which they may cancel.
       double size = std::abs(a[i] * s[i]);
       for (std::int64_t j = i; j < wide.size(1); j += d) {
         sum += b[j] * t[j];
@@ -358,6 +367,8 @@ Certificate certify_growth(const Model& source, const Model& grown, const Certif
     ++coarsest;
   }
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
+    // Weights that were rounded to a precision cannot agree better than that, however exactly they
+    // are computed with.
     const std::size_t allowed = std::max(p, coarsest);
     double loss_error = 0.0;
     if (allowed > 0) {

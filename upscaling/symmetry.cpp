@@ -12,6 +12,7 @@
 namespace growmerge::upscaling {
 namespace {
 
+// Far below what any noise starts at (10 dB: 0.3) and far above what rounding alone parts (1e-17).
 constexpr double kStillClones = 1e-6;
 
 // Sums over the blocks of one or more tensors, float64.
@@ -27,6 +28,7 @@ struct BlockSums {
     total += other.total;
     count += other.count;
   }
+  /// Of all-zero blocks, such as a bias at its start, nothing can be said: they count as equal.
   [[nodiscard]] double asymmetry() const { return square > 0.0 ? std::sqrt(within / square) : 0.0; }
   [[nodiscard]] double cloning_r2() const {
     const double variance = square - total * total / count;
@@ -34,12 +36,14 @@ struct BlockSums {
   }
 };
 
+// One block's size, and how often it stands in the tensor along each dimension.
 struct BlockShape {
   std::int64_t rows, cols, row_copies, col_copies;
 };
 
 BlockShape block_shape(const AxisCopies& copies, const TensorRow& row, const at::Tensor& tensor,
                        const std::string& name) {
+  // A vector is a matrix of one column.
   BlockShape s{tensor.size(0), 1, copies.of(row.dims[0]), 1};
   if (row.dims.size() == 2) {
     s.cols = tensor.size(1);
@@ -53,6 +57,9 @@ BlockShape block_shape(const AxisCopies& copies, const TensorRow& row, const at:
   return s;
 }
 
+/// data [row_copies * rows, col_copies * cols], row-major: for each place in a block, the spread
+/// over all blocks of what stands there. Relative to the first block, whose differences from equal
+/// blocks are exactly 0; differences from a mean would leave its rounding.
 template <class T>
 BlockSums block_sums(const T* data, const BlockShape& s) {
   BlockSums out;
@@ -74,6 +81,8 @@ BlockSums block_sums(const T* data, const BlockShape& s) {
           out.total += value;
         }
       }
+      // The two terms cancel where blocks are nearly equal, and rounding could leave less than
+      // nothing.
       out.within += std::max(0.0, sum_of_squares - sum * sum / blocks);
     }
   }
@@ -90,6 +99,8 @@ BlockSums tensor_sums(const at::Tensor& tensor, const BlockShape& shape) {
   return block_sums(dense.const_data_ptr<float>(), shape);
 }
 
+/// How often each axis of the source stands in the grown model, checked against the model's own
+/// sizes: the record may come from another one.
 AxisCopies copies_of(const ModelConfig& config, const GrowthRecord& growth) {
   ModelConfig source = config;
   source.hidden_size = growth.source_hidden_size;
@@ -132,6 +143,7 @@ class SymmetryObserver : public StepObserver {
  private:
   void alarm(std::int64_t step, double asymmetry) {
     ++alarms_;
+    // The 1st, 2nd, 4th, ...: it is seen, and does not fill the log.
     if ((alarms_ & (alarms_ - 1)) == 0) {
       log_warning(concat("symmetry: after ", step, " steps the ", growth_.width_factor,
                          "x grown model still equals the small one (asymmetry ", asymmetry,
@@ -157,6 +169,7 @@ Symmetry measure_symmetry(const ModelConfig& config, const GrowthRecord& growth,
     const TensorRow& row = *tensor_place(name).row;
     const BlockSums sums = tensor_sums(tensor, block_shape(copies, row, tensor, name));
     groups[row.group()].add(sums);
+    // Vectors are left out of the whole: gains start equal whatever the noise.
     if (row.kind == TensorKind::kMatrix) {
       all.add(sums);
     }
@@ -174,6 +187,7 @@ std::unique_ptr<StepObserver> make_symmetry_observer(const ModelConfig& config,
                                                      const GrowthRecord& growth,
                                                      std::int64_t every) {
   GM_CHECK(every >= 1, kInvalidArgument, "symmetry: every must be at least 1 step, got ", every);
+  // Only for its check: now, and not at the first step.
   (void)copies_of(config, growth);
   return std::make_unique<SymmetryObserver>(config, growth, every);
 }

@@ -37,6 +37,8 @@ UpscaleResult upscale_checkpoint(const UpscaleConfig& config, const std::filesys
   const at::ScalarType dtype = parse_dtype(config.save_dtype, "upscale: save_dtype");
   const std::string identity = path_identity(source);
   const Model small = load_model(source, at::ScalarType::Float);
+  // A scope of its own: the grown model is gone before it is read back, and two of it are never
+  // held.
   {
     const Model grown = grow_width(small, config.growth, dtype, identity);
     save_model(out_dir, grown, {.dtype = dtype, .companions_from = source});
@@ -45,6 +47,7 @@ UpscaleResult upscale_checkpoint(const UpscaleConfig& config, const std::filesys
                     config.growth.noise, ")"));
   }
 
+  // What is certified is what lies on disk, rounding and file included.
   const Model written = load_model(out_dir, dtype);
   TokenSequences sequences = random_sequences(config.certificate, small.config.vocab_size);
   sequences.insert(sequences.end(), samples.begin(), samples.end());
@@ -52,6 +55,7 @@ UpscaleResult upscale_checkpoint(const UpscaleConfig& config, const std::filesys
   result.config = written.config;
   result.certificate = certify_growth(small, written, config.certificate, sequences);
   write_file_atomically(out_dir / "certificate.json", result.certificate.json());
+  // After writing: a certificate that failed is there to be read.
   GM_CHECK(result.certificate.passed(), kMismatch, "upscale: the grown model in ", out_dir.string(),
            " does not compute what its source ", source.string(),
            " computes: ", result.certificate.failure(), "; see certificate.json there");
