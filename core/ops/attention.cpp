@@ -79,7 +79,9 @@ double scored_pairs(std::span<const std::int32_t> starts, const Prefixes* prefix
 void attention_forward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
                        const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
                        const at::Tensor& lse, const Prefixes* prefixes) {
-  GM_ON_CUDA(q, attention_forward(shape, segments, q, k, v, out, lse, prefixes));
+  if (q.is_cuda()) {
+    return cuda_ops().attention_forward(shape, segments, q, k, v, out, lse, prefixes);
+  }
   const std::span<const std::int32_t> segment_starts = segments.starts;
   const profile::Scope scope("attention_forward", [&] {
     return profile::Work{.flops = 4.0 * scored_pairs(segment_starts, prefixes) *
@@ -127,7 +129,9 @@ void attention_backward(const AttentionShape& shape, const Segments& segments, c
                         const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
                         const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
                         const at::Tensor& dk, const at::Tensor& dv) {
-  GM_ON_CUDA(q, attention_backward(shape, segments, q, k, v, out, lse, dout, dq, dk, dv));
+  if (q.is_cuda()) {
+    return cuda_ops().attention_backward(shape, segments, q, k, v, out, lse, dout, dq, dk, dv);
+  }
   const std::span<const std::int32_t> segment_starts = segments.starts;
   const profile::Scope scope("attention_backward", [&] {
     return profile::Work{.flops = 10.0 * scored_pairs(segment_starts, nullptr) *
@@ -172,7 +176,9 @@ void attention_backward(const AttentionShape& shape, const Segments& segments, c
 
 void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out) {
-  GM_ON_CUDA(q, attention_cached(shape, num_keys, q, k, v, out));
+  if (q.is_cuda()) {
+    return cuda_ops().attention_cached(shape, num_keys, q, k, v, out);
+  }
   dispatch(q.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;

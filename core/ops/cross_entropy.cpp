@@ -11,7 +11,9 @@ namespace growmerge::ops {
 void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Tensor& targets_C,
                    const at::Tensor& max_C, const at::Tensor& sum_C,
                    const at::Tensor& at_target_C) {
-  GM_ON_CUDA(logits_CT, softmax_tile_(logits_CT, first, targets_C, max_C, sum_C, at_target_C));
+  if (logits_CT.is_cuda()) {
+    return cuda_ops().softmax_tile_(logits_CT, first, targets_C, max_C, sum_C, at_target_C);
+  }
   const profile::Scope scope("softmax_tile", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({logits_CT, logits_CT})};
   });
@@ -36,7 +38,9 @@ void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Te
 void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
                     const at::Tensor& at_target_C, const at::Tensor& targets_C,
                     const at::Tensor& nll_C) {
-  GM_ON_CUDA(max_KC, combine_tiles_(max_KC, sum_KC, at_target_C, targets_C, nll_C));
+  if (max_KC.is_cuda()) {
+    return cuda_ops().combine_tiles_(max_KC, sum_KC, at_target_C, targets_C, nll_C);
+  }
   const profile::Scope scope("combine_tiles", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({max_KC, max_KC, sum_KC})};
   });
@@ -77,7 +81,9 @@ void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
 void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
                       const at::Tensor& x_CD, const at::Tensor& dx_CD,
                       const at::Tensor& scaled_CD) {
-  GM_ON_CUDA(x_CD, subtract_targets(targets_C, scale, weight_VD, x_CD, dx_CD, scaled_CD));
+  if (x_CD.is_cuda()) {
+    return cuda_ops().subtract_targets(targets_C, scale, weight_VD, x_CD, dx_CD, scaled_CD);
+  }
   const profile::Scope scope("subtract_targets", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, x_CD, dx_CD, dx_CD, scaled_CD})};
   });
@@ -104,7 +110,9 @@ void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tenso
 
 void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
                const at::Tensor& log_prob_C, const at::Tensor& greedy_C) {
-  GM_ON_CUDA(logits_CV, log_probs(logits_CV, targets_C, log_prob_C, greedy_C));
+  if (logits_CV.is_cuda()) {
+    return cuda_ops().log_probs(logits_CV, targets_C, log_prob_C, greedy_C);
+  }
   const profile::Scope scope(
       "log_probs", [&] { return profile::Work{.flops = 0.0, .bytes = bytes_of({logits_CV})}; });
   const std::int64_t v = logits_CV.size(1);
@@ -131,7 +139,9 @@ void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
 }
 
 void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& y_CD) {
-  GM_ON_CUDA(x_CD, scale_rows(x_CD, scale_C, y_CD));
+  if (x_CD.is_cuda()) {
+    return cuda_ops().scale_rows(x_CD, scale_C, y_CD);
+  }
   const profile::Scope scope("scale_rows", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, y_CD})};
   });
@@ -148,7 +158,9 @@ void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Ten
 }
 
 void add_scaled_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& sum_CD) {
-  GM_ON_CUDA(x_CD, add_scaled_rows(x_CD, scale_C, sum_CD));
+  if (x_CD.is_cuda()) {
+    return cuda_ops().add_scaled_rows(x_CD, scale_C, sum_CD);
+  }
   const profile::Scope scope("add_scaled_rows", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, sum_CD, sum_CD})};
   });

@@ -67,11 +67,3 @@ template <class T>
 }
 
 }  // namespace growmerge::ops
-
-/// First line of an operator: CUDA tensors go to its twin in the back end.
-#define GM_ON_CUDA(tensor, call)  \
-  if ((tensor).is_cuda()) {       \
-    ::growmerge::cuda_ops().call; \
-    return;                       \
-  }                               \
-  static_assert(true)

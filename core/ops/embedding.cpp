@@ -11,7 +11,9 @@ namespace growmerge::ops {
 
 void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
                        const at::Tensor& x_ND) {
-  GM_ON_CUDA(table_VD, embedding_forward(tokens_N, table_VD, x_ND));
+  if (table_VD.is_cuda()) {
+    return cuda_ops().embedding_forward(tokens_N, table_VD, x_ND);
+  }
   const profile::Scope scope("embedding_forward", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, x_ND})};
   });
@@ -30,7 +32,9 @@ void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
 
 void embedding_backward(const at::Tensor& tokens_N, const at::Tensor& dx_ND,
                         const at::Tensor& dtable_VD) {
-  GM_ON_CUDA(dx_ND, embedding_backward(tokens_N, dx_ND, dtable_VD));
+  if (dx_ND.is_cuda()) {
+    return cuda_ops().embedding_backward(tokens_N, dx_ND, dtable_VD);
+  }
   const profile::Scope scope("embedding_backward", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({dx_ND})};
   });

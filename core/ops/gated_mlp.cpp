@@ -9,7 +9,9 @@ constexpr std::int64_t kGrain = 16384;
 
 void gated_forward(Activation activation, const at::Tensor& gate, const at::Tensor& up,
                    const at::Tensor& out) {
-  GM_ON_CUDA(gate, gated_forward(activation, gate, up, out));
+  if (gate.is_cuda()) {
+    return cuda_ops().gated_forward(activation, gate, up, out);
+  }
   const profile::Scope scope("gated_forward", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({gate, up, out})};
   });
@@ -27,7 +29,9 @@ void gated_forward(Activation activation, const at::Tensor& gate, const at::Tens
 
 void gated_backward_(Activation activation, const at::Tensor& gate, const at::Tensor& up,
                      const at::Tensor& dout) {
-  GM_ON_CUDA(gate, gated_backward_(activation, gate, up, dout));
+  if (gate.is_cuda()) {
+    return cuda_ops().gated_backward_(activation, gate, up, dout);
+  }
   const profile::Scope scope("gated_backward", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({gate, up, dout, gate, up, dout})};
   });

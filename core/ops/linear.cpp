@@ -148,7 +148,9 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
                     double beta) {
-  GM_ON_CUDA(x, linear_forward(x, weight, y, beta));
+  if (x.is_cuda()) {
+    return cuda_ops().linear_forward(x, weight, y, beta);
+  }
   const profile::Scope scope("linear_forward", [&] { return work_of(x, y, {x, weight, y}); });
   product(x, weight.t(), y, beta);
 }
@@ -171,7 +173,9 @@ void linear_backward_bias(const at::Tensor& dy, const at::Tensor& dbias) {
 
 void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
                            double beta) {
-  GM_ON_CUDA(dy, linear_backward_input(dy, weight, dx, beta));
+  if (dy.is_cuda()) {
+    return cuda_ops().linear_backward_input(dy, weight, dx, beta);
+  }
   const profile::Scope scope("linear_backward_input", [&] {
     return work_of(dy, dx, {dy, weight, dx});
   });
@@ -193,7 +197,9 @@ void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight
 }
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
-  GM_ON_CUDA(dy, linear_backward_weight(dy, x, dweight));
+  if (dy.is_cuda()) {
+    return cuda_ops().linear_backward_weight(dy, x, dweight);
+  }
   const profile::Scope scope("linear_backward_weight", [&] {
     return work_of(dy, x, {dy, x, dweight, dweight});
   });

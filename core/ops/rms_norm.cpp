@@ -9,7 +9,9 @@ namespace growmerge::ops {
 void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::Tensor& gain_D,
                   double eps, const at::Tensor& sum_ND, const at::Tensor& y_ND,
                   const at::Tensor& rstd_N) {
-  GM_ON_CUDA(x_ND, add_rms_norm(x_ND, delta_ND, gain_D, eps, sum_ND, y_ND, rstd_N));
+  if (x_ND.is_cuda()) {
+    return cuda_ops().add_rms_norm(x_ND, delta_ND, gain_D, eps, sum_ND, y_ND, rstd_N);
+  }
   const profile::Scope scope("add_rms_norm", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, delta_ND, sum_ND, y_ND})};
   });
@@ -34,7 +36,9 @@ void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::
 
 void apply_rms_norm(const at::Tensor& x_ND, const at::Tensor& gain_D, const at::Tensor& rstd_N,
                     const at::Tensor& y_ND) {
-  GM_ON_CUDA(x_ND, apply_rms_norm(x_ND, gain_D, rstd_N, y_ND));
+  if (x_ND.is_cuda()) {
+    return cuda_ops().apply_rms_norm(x_ND, gain_D, rstd_N, y_ND);
+  }
   const profile::Scope scope("apply_rms_norm", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, y_ND})};
   });
@@ -54,7 +58,9 @@ void apply_rms_norm(const at::Tensor& x_ND, const at::Tensor& gain_D, const at::
 void rms_norm_backward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at::Tensor& gain_D,
                        const at::Tensor& rstd_N, const at::Tensor& dx_ND,
                        const at::Tensor& dgain_D) {
-  GM_ON_CUDA(x_ND, rms_norm_backward(dy_ND, x_ND, gain_D, rstd_N, dx_ND, dgain_D));
+  if (x_ND.is_cuda()) {
+    return cuda_ops().rms_norm_backward(dy_ND, x_ND, gain_D, rstd_N, dx_ND, dgain_D);
+  }
   const profile::Scope scope("rms_norm_backward", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({dy_ND, x_ND, dx_ND, dx_ND})};
   });

@@ -64,7 +64,9 @@ RopeTable make_rope_table(const ModelConfig& config, std::int64_t num_positions)
 
 void rope_(const at::Tensor& x_NHh, std::int64_t head_dim, const RopeTable& table,
            const at::Tensor& positions_N, bool inverse) {
-  GM_ON_CUDA(x_NHh, rope_(x_NHh, head_dim, table, positions_N, inverse));
+  if (x_NHh.is_cuda()) {
+    return cuda_ops().rope_(x_NHh, head_dim, table, positions_N, inverse);
+  }
   const profile::Scope scope("rope", [&] {
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_NHh, x_NHh})};
   });

@@ -7,7 +7,9 @@ namespace growmerge::ops {
 
 void row_losses(const at::Tensor& nll_N, const at::Tensor& targets_N, std::int64_t row_tokens,
                 const at::Tensor& loss_sum_R, const at::Tensor& num_targets_R) {
-  GM_ON_CUDA(nll_N, row_losses(nll_N, targets_N, row_tokens, loss_sum_R, num_targets_R));
+  if (nll_N.is_cuda()) {
+    return cuda_ops().row_losses(nll_N, targets_N, row_tokens, loss_sum_R, num_targets_R);
+  }
   const std::int64_t rows = loss_sum_R.numel();
   GM_ASSERT(nll_N.numel() == rows * row_tokens && targets_N.numel() == nll_N.numel());
   const auto* targets = const_data<std::int64_t>(targets_N);
