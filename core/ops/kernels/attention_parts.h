@@ -1,5 +1,6 @@
 // What every way of computing attention in blocks shares: tiles of scores [keys][queries], their
-// softmax, and rows of queries.
+// softmax, and rows of queries. Legend: kernels.h; `queries` is kQueries, always whole, `keys` at
+// most kKeys; `rows` of the queries are there.
 #pragma once
 
 #include "core/ops/kernels/units.h"
@@ -13,9 +14,10 @@ constexpr Index kQueries = 2 * kVectorBytes / static_cast<Index>(sizeof(A));
 static_assert(kQueries<float> <= kAttentionQueries);
 
 template <class A>
-constexpr A kNothing = A(-1e30);  // the score of a key that is not seen
+constexpr A kNothing = A(-1e30);  // the score of a key that is not seen; -inf - -inf would be NaN
 
-/// to[q][c] = scale_q * from[c][q].
+/// to[q][c] = scale_q * from[c][q]: from [h][queries], to [rows, h] in rows of `stride`, scale
+/// [queries]. Eight columns at a time turn in registers and go out as rows of eight.
 template <class T>
 void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* scale, Index stride,
                       T* to) {
@@ -51,7 +53,8 @@ void store_transposed(const Acc<T>* from, Index rows, Index h, const Acc<T>* sca
   }
 }
 
-/// sum of x[c] y[c], in eight sums that are added up last.
+/// sum of x[c] y[c], both [h], in eight sums that are added up last: the same order in every
+/// instruction set, and additions that need not wait for one another.
 template <class T>
 Acc<T> row_product(Index h, const T* x, const T* y) {
   constexpr Index kSums = 8;
@@ -76,13 +79,15 @@ Acc<T> row_product(Index h, const T* x, const T* y) {
   return part[0];
 }
 
+/// Rows of keys or values, wherever they lie.
 template <class A>
 struct Rows {
   const A* at;
   Index stride;
 };
 
-/// Scores of keys that queries do not see: query q sees keys up to `seen` + q of this block.
+/// Scores [keys][queries] of keys that queries do not see: query q sees keys up to `seen` + q of
+/// this block. Only blocks on the diagonal have such keys.
 template <class A>
 void hide_later_keys(Index keys, Index seen, A* scores) {
   constexpr Index width = kQueries<A>;
@@ -111,6 +116,10 @@ GM_INLINE void for_queries(const Fn& fn) {
 
 /// e = exp(scale (score - new maximum)) of every key and query goes to put(j, q, e of key j, e of
 /// key j + 1) for even keys j, 0 where there is no key j + 1; sums and outputs so far are rescaled.
+/// scores [keys][queries]; high, total [queries]; out [h][queries].
+///
+/// Powers of two: log2(e) is folded into the scale. The maximum is subtracted before the scale is
+/// multiplied in, so that the largest score gives exactly 2^0.
 template <class T, class Put, class A = Acc<T>>
 GM_INLINE void softmax_block(Index keys, Index h, double scale, const A* scores, A* high, A* total,
                              A* out, const Put& put) {
@@ -141,25 +150,27 @@ GM_INLINE void softmax_block(Index keys, Index h, double scale, const A* scores,
   });
 }
 
-/// Output and log-sum-exp of queries whose keys have all been seen.
+/// Output and log-sum-exp of `rows` queries from `begin` on, whose keys have all been seen. `total`
+/// [queries] becomes its reciprocal, so that outputs are divided by a multiplication.
 template <class T>
 void finish_queries(const AttentionTask<T>& t, Index g, Index begin, Index rows, const Acc<T>* high,
-                    Acc<T>* total, const Acc<T>* out) {
+                    Acc<T>* total_to_reciprocal, const Acc<T>* out) {
   using A = Acc<T>;
   for (Index i = 0; i < rows; ++i) {
     if (t.lse != nullptr) {
       t.lse[g * t.lse_stride + begin + i] =
           high[i] * static_cast<A>(t.scale) +
-          static_cast<A>(__builtin_log(static_cast<double>(total[i])));
+          static_cast<A>(__builtin_log(static_cast<double>(total_to_reciprocal[i])));
     }
-    total[i] = A(1) / total[i];
+    total_to_reciprocal[i] = A(1) / total_to_reciprocal[i];
   }
-  store_transposed(out, rows, t.head_dim, total, t.q_stride,
+  store_transposed(out, rows, t.head_dim, total_to_reciprocal, t.q_stride,
                    t.out + begin * t.q_stride + g * t.head_dim);
 }
 
 /// P = exp(scale score - lse) and dS = P (dP - delta) of every key and query go to put(j, q, P of
-/// key j, P of key j + 1, dS of both) for even keys j, as above. lse2: lse / ln 2.
+/// key j, P of key j + 1, dS of both) for even keys j, as above. lse2: lse / ln 2. scores, dp
+/// [keys][queries]; lse2, delta [queries]. `put` may write over both: a pair has been read by then.
 template <class T, class Put, class A = Acc<T>>
 GM_INLINE void softmax_backward(Index keys, double scale, const A* lse2, const A* delta,
                                 const A* scores, const A* dp, const Put& put) {
@@ -181,7 +192,8 @@ GM_INLINE void softmax_backward(Index keys, double scale, const A* lse2, const A
   });
 }
 
-/// delta = rowsum(dO * O) and lse / ln 2 of `rows` queries; of the rest so that P is 0.
+/// delta = rowsum(dO * O) and lse / ln 2 of `rows` queries; of the rest so that P is 0 (2^-1e30).
+/// Both [queries].
 template <class T>
 void load_statistics(const AttentionTask<T>& t, Index g, Index begin, Index rows, Acc<T>* lse2,
                      Acc<T>* delta) {

@@ -1,9 +1,11 @@
+// Shapes (legend: kernels.h): all arrays [n], element by element. Each activation is one function,
+// of a vector or of an element that is left over behind the last one.
 #include "core/ops/kernels/numeric.h"
 
 namespace growmerge::ops {
 namespace {
 
-// An activation's value and derivative.
+// An activation's value and derivative, which share most of their work.
 template <class V>
 struct Activated {
   V value;
@@ -29,7 +31,8 @@ struct Gelu {
   }
 };
 
-// x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+// x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3): one exponential serves all
+// three activations.
 struct GeluTanh {
   template <class V>
   static GM_INLINE Activated<V> at(V x) {
@@ -42,6 +45,7 @@ struct GeluTanh {
   }
 };
 
+/// out = act(gate) up. The derivative is not used here, and the compiler drops it.
 template <class T, class Act>
 void forward(Index n, const T* gate, const T* up, T* out) {
   for_elements<T>(n, [&]<class V>(Index i) {
@@ -49,16 +53,17 @@ void forward(Index n, const T* gate, const T* up, T* out) {
   });
 }
 
-// In place: gate -> its gradient, up -> its gradient, dout -> the forward's output, made again.
+// In place: gate -> its gradient, up -> its gradient, dout -> the forward's output, made again. All
+// three are read before any is written.
 template <class T, class Act>
-void backward(Index n, T* gate, T* up, T* dout) {
+void backward(Index n, T* gate_to_dgate, T* up_to_dup, T* dout_to_out) {
   for_elements<T>(n, [&]<class V>(Index i) {
-    const Activated<V> a = Act::at(load_as<V>(gate + i));
-    const V u = load_as<V>(up + i);
-    const V d = load_as<V>(dout + i);
-    store_as(gate + i, d * u * a.slope);
-    store_as(up + i, d * a.value);
-    store_as(dout + i, a.value * u);
+    const Activated<V> a = Act::at(load_as<V>(gate_to_dgate + i));
+    const V u = load_as<V>(up_to_dup + i);
+    const V d = load_as<V>(dout_to_out + i);
+    store_as(gate_to_dgate + i, d * u * a.slope);
+    store_as(up_to_dup + i, d * a.value);
+    store_as(dout_to_out + i, a.value * u);
   });
 }
 

@@ -1,6 +1,11 @@
 // Products of matrices on one thread: 8 rows by two vectors of sums in registers, A and B in blocks
 // that stay in cache (Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
 // Multiplication").
+//
+// Shapes: C [m, n] (+)= A [m, k] B [k, n], all by strides (kernels.h: GemmTask, units.h: unit and
+// panel). Loops, from the outside: columns of B by a block, K by a depth, rows of A by 64, panels
+// of the block, rows by 8. So a panel of B is multiplied by 64 rows while it is in the first cache,
+// and a block of B by all rows of A while it is in the second.
 #include "core/ops/kernels/units.h"
 
 namespace growmerge::ops {
@@ -15,10 +20,12 @@ struct Block {
 };
 
 /// The block that is read next: it comes to the second cache, some lines at a time, while another
-/// one is multiplied.
+/// one is multiplied. Packing alone would wait for memory at every line: operands of a step are too
+/// large to have stayed in a cache.
 class Ahead {
  public:
-  /// `calls` calls of fetch() cover the block.
+  /// `calls` calls of fetch() cover the block, so its lines are asked for evenly and never all at
+  /// once.
   template <class T>
   void aim(const Block<T>& block, Index calls) {
     const bool by_rows = block.column_step == 1;
@@ -54,11 +61,11 @@ class Ahead {
 /// What of a product is being made: rows from i, over so many units of K.
 struct Part {
   Index i = 0, units = 0;
-  bool add = false;
+  bool add = false;  // to what C holds: its own, or the sum over an earlier part of K
   Ahead next_a, next_b;
 };
 
-/// Adds sums to a row of the result, or writes them there, rounded.
+/// Adds sums [NV kLanes] to a row of the result, or writes them there, rounded.
 template <class T, int NV>
 GM_INLINE void put(const Vector (&sums)[NV], bool add, T* to) {
 #pragma GCC unroll 2
@@ -76,6 +83,7 @@ GM_INLINE void put_some(const float* sums, Index width, bool add, T* to) {
   }
 }
 
+/// sums [MR, width] to rows of the result that lie `stride` apart.
 template <class T, int MR, int NV>
 GM_INLINE void put_rows(const Vector (&sums)[MR][NV], Index width, bool add, Index stride, T* to) {
   if (width >= NV * kLanes) {
@@ -96,10 +104,12 @@ GM_INLINE void put_rows(const Vector (&sums)[MR][NV], Index width, bool add, Ind
   }
 }
 
-constexpr Index kUnitsBetween = 128;  // that are multiplied between two calls of fetch()
+// That are multiplied between two calls of fetch(). The loop over them has no call in between, so
+// that it can be unrolled.
+constexpr Index kUnitsBetween = 128;
 
-/// MR rows of A by NV vectors of a panel of B. Rows begin `apart` units apart, their units `step`
-/// apart.
+/// MR rows of A [MR, units] by NV vectors of a panel of B [units, kPanel], to rows part.i .. of C
+/// from column j on. Rows begin `apart` units apart, their units `step` apart.
 template <class T, int MR, int NV>
 GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>* a, Index apart,
                         Index step, const Unit<T>* panel) {
@@ -107,6 +117,7 @@ GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>
   const auto* to = t.sum != nullptr ? reinterpret_cast<const char*>(t.sum + at)
                                     : reinterpret_cast<const char*>(t.c + at);
   const Index bytes = t.c_row * static_cast<Index>(t.sum != nullptr ? sizeof(float) : sizeof(T));
+  // C is asked for now and written when the sums are ready.
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
     __builtin_prefetch(to + r * bytes, 1);
@@ -119,7 +130,7 @@ GM_INLINE void multiply(const GemmTask<T>& t, Part& part, Index j, const Unit<T>
     const Index units = part.units - u < kUnitsBetween ? part.units - u : kUnitsBetween;
     add_product<T>(units, a + u * step, apart, step, panel + u * kPanel, acc);
   }
-  if (t.row_scale != nullptr) {
+  if (t.row_scale != nullptr) {  // in float32, before anything is rounded
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
@@ -143,7 +154,8 @@ struct RowsOfA {
   bool is_packed;
 };
 
-/// Rows i .. last_row of A by NV vectors of a panel of B.
+/// Rows i .. last_row of A by NV vectors of a panel of B, which is in the first cache meanwhile.
+/// What 8 rows leave over goes by 4, then by 1: a row's sum is the same in each.
 template <class T, int NV>
 void multiply_rows(const GemmTask<T>& t, Part& part, Index i, Index last_row, Index j,
                    RowsOfA<T> block, const Unit<T>* panel) {
@@ -204,7 +216,8 @@ void pack_side_by_side(Index k, Index count, const T* x, Index step, Unit<T>* to
   }
 }
 
-/// Block (i, p) of A as it is multiplied, packed to `to` unless its units lie as they are.
+/// A block of A as it is multiplied, packed to `to` unless its units lie as they are: rows of whole
+/// units are read where they lie, at no cost.
 template <class T>
 RowsOfA<T> load_rows_of_a(const Block<T>& a, Unit<T>* to) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
@@ -223,7 +236,8 @@ RowsOfA<T> load_rows_of_a(const Block<T>& a, Unit<T>* to) {
   return {to, 1, true};
 }
 
-/// A panel of B as pack() makes it, of rows x[u * step] times scale[u].
+/// A panel of B as pack() makes it, of rows x[u * step] times scale[u], rounded to T: k rows of
+/// `count` columns, scale [k]. No scaled copy of B is made.
 template <class T>
 void pack_scaled(Index k, Index count, const T* x, Index step, const Acc<T>* scale, Unit<T>* to) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
@@ -255,19 +269,36 @@ void pack_scaled(Index k, Index count, const T* x, Index step, const Acc<T>* sca
   }
 }
 
+GM_INLINE Index least(Index a, Index b) { return a < b ? a : b; }
+GM_INLINE Index parts_of(Index size, Index part) { return (size + part - 1) / part; }
+
+/// Columns [first, last) of B over k rows from p on, to panels [panel][units][kPanel].
+template <class T>
+void pack_panels(const GemmTask<T>& t, Index p, Index k, Index first, Index last, Index units,
+                 Unit<T>* packed_b) {
+  for (Index j = first; j < last; j += kPanel) {
+    const T* from = t.b + p * t.b_row + j * t.b_col;
+    Unit<T>* to = packed_b + (j - first) * units;
+    if (t.b_row_scale != nullptr) {
+      pack_scaled(k, least(t.n - j, kPanel), from, t.b_row, t.b_row_scale + p, to);
+    } else {
+      pack<T, kPanel>(k, least(t.n - j, kPanel), from, t.b_col, t.b_row, to);
+    }
+  }
+}
+
 template <class T>
 void gemm(const GemmTask<T>& t) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
-  const auto least = [](Index a, Index b) { return a < b ? a : b; };
-  const auto parts = [](Index size, Index part) { return (size + part - 1) / part; };
   // A result that is rounded must be rounded once, so it needs all of K at once.
   const bool whole = kDepth > 1 && t.sum == nullptr;
-  const Index blocks = parts(t.k, kGemmDepth * kDepth);
-  const Index depth = whole ? t.k : parts(t.k, blocks * 8) * 8;
-  const Index most = kGemmBlock / parts(least(t.k, depth), kDepth) / kPanel * kPanel;
+  // Else K is cut evenly, into parts of whole eights.
+  const Index blocks = parts_of(t.k, kGemmDepth * kDepth);
+  const Index depth = whole ? t.k : parts_of(t.k, blocks * 8) * 8;
+  const Index most = kGemmBlock / parts_of(least(t.k, depth), kDepth) / kPanel * kPanel;
   const Index width = most < kPanel ? kPanel : most;
   auto* packed_a = static_cast<Unit<T>*>(t.scratch);
-  Unit<T>* packed_b = packed_a + kGemmRows * parts(depth, kDepth);
+  Unit<T>* packed_b = packed_a + kGemmRows * parts_of(depth, kDepth);
   const auto a_block = [&](Index i, Index p) {
     return Block<T>{.at = t.a + i * t.a_row + p * t.a_col,
                     .rows = least(t.m - i, kGemmRows),
@@ -287,35 +318,29 @@ void gemm(const GemmTask<T>& t) {
     const Index last = least(first + width, t.n);
     for (Index p = 0; p < t.k; p += depth) {
       const Index k = least(t.k - p, depth);
-      part.units = parts(k, kDepth);
+      part.units = parts_of(k, kDepth);
       part.add = t.accumulate || p > 0;
-      for (Index j = first; j < last; j += kPanel) {
-        const T* from = t.b + p * t.b_row + j * t.b_col;
-        Unit<T>* to = packed_b + (j - first) * part.units;
-        if (t.b_row_scale != nullptr) {
-          pack_scaled(k, least(t.n - j, kPanel), from, t.b_row, t.b_row_scale + p, to);
-        } else {
-          pack<T, kPanel>(k, least(t.n - j, kPanel), from, t.b_col, t.b_row, to);
-        }
-      }
+      pack_panels(t, p, k, first, last, part.units, packed_b);
+      // What is fetched meanwhile: B's next block over all rows of A, A's next one over these
+      // panels.
       const bool more_k = p + depth < t.k;
       const bool more = more_k || last < t.n;
       const Index next_p = more_k ? p + depth : 0;
       const Index next_j = more_k ? first : last;
-      const Index calls = parts(last - first, kPanel) * parts(part.units, kUnitsBetween);
+      const Index calls = parts_of(last - first, kPanel) * parts_of(part.units, kUnitsBetween);
       if (more) {
-        part.next_b.aim(b_block(next_p, next_j), parts(t.m, kRows) * calls);
+        part.next_b.aim(b_block(next_p, next_j), parts_of(t.m, kRows) * calls);
       }
       for (Index i = 0; i < t.m; i += kGemmRows) {
         const Index last_row = least(i + kGemmRows, t.m);
         const RowsOfA<T> rows = load_rows_of_a(a_block(i, p), packed_a);
         if (last_row < t.m || more) {
           part.next_a.aim(last_row < t.m ? a_block(last_row, p) : a_block(0, next_p),
-                          parts(last_row - i, kRows) * calls);
+                          parts_of(last_row - i, kRows) * calls);
         }
         for (Index j = first; j < last; j += kPanel) {
           const Unit<T>* panel = packed_b + (j - first) * part.units;
-          if (t.n - j <= kLanes) {
+          if (t.n - j <= kLanes) {  // the last columns, no more than one vector
             multiply_rows<T, 1>(t, part, i, last_row, j, rows, panel);
           } else {
             multiply_rows<T, 2>(t, part, i, last_row, j, rows, panel);

@@ -6,7 +6,20 @@
 // namespace, so that no inline function compiled for a newer processor can be picked by the linker
 // for an older one.
 //
-// Symbols: T element type, Acc<T> type of statistics and sums (float for bf16, else T). Rows are
+// Legend of all of core/ops (files name those that they use):
+//   N  positions of a batch, rows packed      H  query heads
+//   C  positions of a chunk of a batch        K  key-value heads (H is a multiple of K)
+//   R  rows (sequences) of a batch            h  elements of a head; H h and K h: heads behind
+//   D  elements of a hidden state                one another in one dimension
+//   F  elements of an MLP's hidden state      V  vocabulary
+//   I  inputs and O outputs of a product      J  tiles of the vocabulary, T columns of one tile
+//   M  queries at the end of a cache          P  positions that a table of angles holds
+// A suffix lists a tensor's dimensions, outermost first: x_ND is [N, D], q_NHh [N, H h]. The same
+// name without it is the pointer to its elements. a_to_b_ND holds a when a function is called and b
+// when it returns: one buffer, two tensors. A function whose name ends in _ changes its arguments.
+//
+// Kernels take pointers and extents (rows, d, n), and say how they belong together: x [rows, d].
+// T is the element type, Acc<T> that of statistics and sums (float for bf16, else T). Rows are
 // contiguous unless a stride is named; sizes and strides are in elements.
 #pragma once
 
@@ -14,6 +27,7 @@
 
 namespace growmerge::ops {
 
+/// bfloat16: the upper half of a float32. A type of its own, so that no arithmetic happens to it.
 struct Bf16 {
   std::uint16_t bits;
 };
@@ -57,10 +71,14 @@ struct AttentionTask {
   Acc<T>* scratch = nullptr;  // attention_scratch() elements, 64-byte aligned
 };
 
-/// Keys are handled in blocks of this many, queries in blocks of at most so many.
+/// Keys are handled in blocks of this many, queries in blocks of at most so many (two vectors of
+/// AVX-512): a tile of scores in float32 is 8 kB at most, so the tiles of a block fit a first
+/// cache.
 constexpr Index kAttentionBlock = 64;
 constexpr Index kAttentionQueries = 32;
-/// Elements of scratch that one attention task needs.
+/// Elements of scratch that one attention task needs: copies of all keys and values, in backward
+/// their gradients as well; the tiles (P, dS and their rounded forms; q, out and so on of one block
+/// of queries; four numbers a query).
 [[nodiscard]] constexpr Index attention_scratch(Index k_len, Index head_dim, bool backward) {
   const Index tiles = kAttentionQueries * (4 * kAttentionBlock + 5 * head_dim + 4);
   return (backward ? 4 : 2) * k_len * head_dim + tiles;
@@ -86,6 +104,9 @@ struct GemmTask {
   void* scratch = nullptr;              // gemm_scratch_bytes(), 64-byte aligned
 };
 
+/// A panel of B, [384][32] units of 4 bytes, is 48 kB at most (K is cut evenly, so it is often
+/// less): about a first cache, as 8 rows of A after 8 pass over it. A block of B is 512 kB at most:
+/// about a second one, as 64 rows after 64 do.
 constexpr Index kGemmDepth = 384;         // of K at a time, at most, in units of 4 bytes
 constexpr Index kGemmRows = 64;           // of A at a time, and
 constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
@@ -99,27 +120,32 @@ constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
 template <class T>
 struct Kernels {
   void (*gemm)(const GemmTask<T>& task) = nullptr;  // null where there is none for T
+  /// x, delta, sum, y [rows, d]; gain [d]; rstd [rows]. A null delta leaves sum as it is.
   void (*add_rms_norm)(Index rows, Index d, const T* x, const T* delta, const T* gain, double eps,
                        T* sum, T* y, Acc<T>* rstd);
   void (*apply_rms_norm)(Index rows, Index d, const T* x, const T* gain, const Acc<T>* rstd, T* y);
+  /// dy, x [rows, d]; gain [d]; rstd [rows]; added to: dx [rows, d], dgain [d].
   void (*rms_norm_backward)(Index rows, Index d, const T* dy, const T* x, const T* gain,
                             const Acc<T>* rstd, T* dx, Acc<T>* dgain);
-  /// Rotates `heads` heads of each row in place; sign -1 is the inverse.
+  /// Rotates `heads` heads of each row in place; sign -1 is the inverse. x [rows, heads head_dim];
+  /// cos, sin [P, head_dim / 2]; positions [rows], each below P.
   void (*rope)(Index rows, Index heads, Index head_dim, const float* cos, const float* sin,
                const std::int32_t* positions, double sign, T* x);
-  /// By activation: 0 silu, 1 gelu, 2 gelu_tanh.
+  /// By activation: 0 silu, 1 gelu, 2 gelu_tanh. All arrays [n].
   void (*gated_forward[3])(Index n, const T* gate, const T* up, T* out);
-  void (*gated_backward[3])(Index n, T* gate, T* up, T* dout);
+  void (*gated_backward[3])(Index n, T* gate_to_dgate, T* up_to_dup, T* dout_to_out);
   void (*attention_forward)(const AttentionTask<T>& task);
   void (*attention_backward)(const AttentionTask<T>& task);
-  /// One row of a tile of logits, which become exp(l - max); at_target takes the logit `target`,
-  /// where that is in [0, width).
-  void (*softmax_tile_row)(Index width, T* logits, Index target, Acc<T>* max, Acc<T>* sum,
+  /// One row [width] of a tile of logits, which become exp(l - max); at_target takes the logit
+  /// `target`, where that is in [0, width). max, sum and at_target are one element each.
+  void (*softmax_tile_row)(Index width, T* logits_to_exps, Index target, Acc<T>* max, Acc<T>* sum,
                            Acc<T>* at_target);
-  /// One row: log-probability of `target`, and whether it is the (first) arg max.
+  /// One row, logits [v]: log-probability of `target`, and whether it is the (first) arg max;
+  /// `greedy` may be null.
   Acc<T> (*log_prob_row)(Index v, const T* logits, Index target, bool* greedy);
-  /// sum[i] += x[i], y[i] = x[i] * s, and sum over rows of a gathered matrix.
+  /// sum += x, both [n].
   void (*accumulate)(Index n, const T* x, Acc<T>* sum);
+  /// y_i = scale_i x_i and sum_i += scale_i x_i: x, y, sum [rows, d]; scale [rows].
   void (*scale_rows)(Index rows, Index d, const T* x, const Acc<T>* scale, T* y);
   void (*add_scaled_rows)(Index rows, Index d, const T* x, const Acc<T>* scale, Acc<T>* sum);
 };

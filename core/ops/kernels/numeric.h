@@ -1,5 +1,9 @@
 // Loads, stores and elementary functions of the kernels, of one element or of a vector of them.
 // Everything is in an unnamed namespace: see kernels.h.
+//
+// Vectors are GCC's, as wide as the instruction set has them, so one text serves all sets, and a
+// loop need not be recognised to become vector code. They may lie anywhere and alias (kernels get
+// plain arrays).
 #pragma once
 
 #include "core/ops/kernels/kernels.h"
@@ -27,6 +31,7 @@ typedef float Vector __attribute__((vector_size(kVectorBytes), aligned(4), may_a
 typedef std::uint32_t Bits __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef std::uint16_t Halves __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
 
+/// Whole numbers of the size of a float32, one or a vector of them.
 template <class V>
 struct BitsOf {
   using type = Bits;
@@ -69,6 +74,7 @@ GM_INLINE typename BitsOf<V>::type round_to_bf16(V x) {
 }
 GM_INLINE void store(Bf16& to, float x) { to.bits = static_cast<std::uint16_t>(round_to_bf16(x)); }
 
+/// A bfloat16 is the upper half of its float32, exactly.
 GM_INLINE Vector widened(Halves x) { return (Vector)(__builtin_convertvector(x, Bits) << 16); }
 GM_INLINE Halves rounded(Vector x) {
 #if defined(__AVX512BF16__)
@@ -116,7 +122,9 @@ GM_INLINE void for_elements(Index n, Fn&& fn) {
   }
 }
 
-/// A sum of what for_elements() comes by: each lane has its own, they are added up last.
+/// A sum of what for_elements() comes by: each lane has its own, they are added up last, by halves.
+/// A lane's sum is short, so it loses fewer digits than one long sum, and no addition waits for its
+/// neighbour's.
 template <class A>
 class Sum {
  public:
@@ -142,8 +150,10 @@ class Sum {
 template <class V>
 GM_INLINE V exp_below_one(V x) {
   using B = typename BitsOf<V>::type;
+  // Adding 1.5 2^23 rounds to a whole number, as no fraction bits are left there.
   const V shifted = x * 1.44269504F + 12583039.0F;  // 1.5 2^23 + 127: its low bits are n + 127
   const V n = shifted - 12583039.0F;
+  // ln 2 in two parts, the first with so few bits that n times it is exact: r keeps its digits.
   const V r = (x - n * 0.693145752F) - n * 1.42860677e-6F;
   V p = V{} + 1.3950475e-3F;
   p = p * r + 8.3688824e-3F;
@@ -152,7 +162,7 @@ GM_INLINE V exp_below_one(V x) {
   p = p * r + 0.5F;
   p = p * r + 1.0F;
   p = p * r + 1.0F;
-  const B power = __builtin_bit_cast(B, shifted) << 23;
+  const B power = __builtin_bit_cast(B, shifted) << 23;  // n + 127 is 2^n's exponent field
   return x < V{} - 87.3F ? V{} : p * __builtin_bit_cast(V, power);
 }
 GM_INLINE double exp_below_one(double x) { return __builtin_exp(x); }
@@ -189,6 +199,7 @@ GM_INLINE V exp2_below_one(V x) {
   }
 }
 
+/// |x|: the sign bit is cleared.
 template <class V>
 GM_INLINE V magnitude(V x) {
   using B = typename BitsOf<V>::type;
@@ -196,7 +207,8 @@ GM_INLINE V magnitude(V x) {
 }
 GM_INLINE double magnitude(double x) { return __builtin_fabs(x); }
 
-/// 1 / (1 + exp(-x)) without an overflow on either side.
+/// 1 / (1 + exp(-x)) without an overflow on either side: exp(-|x|) is at most 1, and e / (1 + e) is
+/// the same for negative x.
 template <class V>
 GM_INLINE V sigmoid(V x) {
   const V e = exp_below_one(-magnitude(x));

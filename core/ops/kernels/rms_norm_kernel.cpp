@@ -1,14 +1,19 @@
+// Shapes (legend: kernels.h): x, delta, sum, y, dy, dx [rows, d]; gain, dgain [d]; rstd [rows]. A
+// row is passed two or three times, one behind another, so that it comes from memory once.
 #include "core/ops/kernels/numeric.h"
 
 namespace growmerge::ops {
 namespace {
 
+/// y = x r gain, all [d], rounded once.
 template <class T>
 void apply_row(Index d, const T* x, const T* gain, Acc<T> r, T* y) {
   for_elements<T>(
       d, [&]<class V>(Index j) { store_as(y + j, load_as<V>(x + j) * r * load_as<V>(gain + j)); });
 }
 
+/// What is normed is the sum as it was stored, rounded to T: whoever makes y again from it gets the
+/// same bits.
 template <class T>
 void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain, double eps,
                   T* sum, T* y, Acc<T>* rstd) {
@@ -22,7 +27,7 @@ void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain
           d, [&]<class V>(Index j) { store_as(si + j, load_as<V>(xi + j) + load_as<V>(di + j)); });
       xi = si;
     }
-    Sum<A> squares;
+    Sum<A> squares;  // many lanes' sums: short ones, so float32 is enough for a row
     for_elements<T>(d, [&]<class V>(Index j) {
       const V v = load_as<V>(xi + j);
       squares.add(v * v);
@@ -59,7 +64,7 @@ void rms_norm_backward(Index rows, Index d, const T* dy, const T* x, const T* ga
       dot.add(dyx * load_as<V>(gain + j));
       store_as(dgain + j, load_as<V>(dgain + j) + dyx * r);
     });
-    const A c = dot.total() * r * r * r / static_cast<A>(d);
+    const A c = dot.total() * r * r * r / static_cast<A>(d);  // r r^2 mean(g dy x), once a row
     for_elements<T>(d, [&]<class V>(Index j) {
       const V slope = r * load_as<V>(gain + j) * load_as<V>(dyi + j) - c * load_as<V>(xi + j);
       store_as(dxi + j, load_as<V>(dxi + j) + slope);
@@ -67,6 +72,7 @@ void rms_norm_backward(Index rows, Index d, const T* dy, const T* x, const T* ga
   }
 }
 
+/// sum += x, both [n].
 template <class T>
 void accumulate(Index n, const T* x, Acc<T>* sum) {
 #pragma omp simd

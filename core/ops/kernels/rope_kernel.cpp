@@ -1,9 +1,12 @@
+// Shapes (legend: kernels.h): x [rows, heads, head_dim]; cos, sin [P, head_dim / 2]; positions
+// [rows].
 #include "core/ops/kernels/numeric.h"
 
 namespace growmerge::ops {
 namespace {
 
-// Rotate-half: (a, b) = (x[j], x[j + h/2]) -> (a cos - b sin, b cos + a sin).
+// Rotate-half: (a, b) = (x[j], x[j + h/2]) -> (a cos - b sin, b cos + a sin). The gradient of a
+// rotation is the rotation back, so sign -1 turns the sine around.
 template <class T>
 void rope(Index rows, Index heads, Index head_dim, const float* cos, const float* sin,
           const std::int32_t* positions, double sign, T* x) {

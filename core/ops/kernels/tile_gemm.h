@@ -1,5 +1,9 @@
 // Products of small tiles that stay in cache: C[M, N] (+)= A[M, K] B[K, N], B and C row-major, A by
 // any two strides. N is a multiple of 4 or handled a column at a time.
+//
+// Sums of a micro tile stay in registers over all of K and meet C once. Its size is a constant, so
+// that every loop over it is unrolled: else the sums would be indexed at run time and lie in
+// memory.
 #pragma once
 
 #include "core/ops/kernels/numeric.h"
@@ -7,6 +11,7 @@
 namespace growmerge::ops {
 namespace {
 
+/// W elements; may_alias, because tiles are arrays of A.
 template <class A, int W>
 struct VectorOf {
   typedef A type __attribute__((vector_size(W * sizeof(A)), aligned(sizeof(A)), may_alias));
@@ -19,15 +24,17 @@ struct VectorOf<A, 1> {
 template <class A>
 struct TileProduct {
   Index m, n, k;
-  const A* a;
+  const A* a;          // [m, k]
   Index a_row, a_col;  // strides of A
-  const A* b;
+  const A* b;          // [k, n]
   Index b_row;
-  A* c;
+  A* c;  // [m, n]
   Index c_row;
   bool accumulate;
 };
 
+/// C [MR, NR W] from row i and column j on. An element of A is multiplied into NR vectors of a row
+/// of B.
 template <class A, int W, int MR, int NR>
 GM_INLINE void micro_tile(const TileProduct<A>& t, Index i, Index j) {
   using V = typename VectorOf<A, W>::type;
@@ -69,6 +76,8 @@ GM_INLINE void micro_tile(const TileProduct<A>& t, Index i, Index j) {
   }
 }
 
+/// All rows of NR W columns from j on: 6 by 2 vectors of sums, two of B and one element of A fit
+/// the 16 registers of AVX2.
 template <class A, int W, int NR>
 GM_INLINE void column_of_tiles(const TileProduct<A>& t, Index j) {
   Index i = 0;
@@ -83,6 +92,7 @@ GM_INLINE void column_of_tiles(const TileProduct<A>& t, Index j) {
   }
 }
 
+/// Columns by two whole vectors, by one, then by the shorter ones that heads like 8, 12 or 20 need.
 template <class A>
 void tile_gemm(const TileProduct<A>& t) {
   constexpr int W = kVectorBytes / static_cast<int>(sizeof(A));

@@ -1,5 +1,6 @@
 // What one multiply-add takes of a row: a float32, or two bfloat16 that lie one behind another
-// (vdpbf16ps: float32 sums). Products over panels: rows of units, up to two vectors wide.
+// (vdpbf16ps: float32 sums). Products over panels: rows of units, up to two vectors wide. A panel
+// is packed so that what is multiplied next lies next, in whole vectors.
 #pragma once
 
 #include "core/ops/kernels/numeric.h"
@@ -7,6 +8,7 @@
 namespace growmerge::ops {
 namespace {
 
+// 8 by 2 vectors of sums: 16 of AVX-512's 32 registers, enough additions under way at once.
 constexpr Index kPanel = 2 * kLanes;  // columns of B that are packed together
 constexpr Index kRows = 8;            // of A that are multiplied together
 
@@ -43,6 +45,7 @@ GM_INLINE Halves second_of(TwoHalves x) {
                                  31);
 }
 
+/// Both vectors to bfloat16 by one instruction, whose operands stand the other way around.
 GM_INLINE TwoHalves rounded(Vector first, Vector second) {
   return (TwoHalves)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
@@ -74,7 +77,8 @@ GM_INLINE std::uint32_t unit_at(const Bf16* x, Index step, bool has_second) {
 
 typedef std::uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
 
-/// to[u + i][c + j] = units u + i of row c + j, four by four.
+/// to[u + i][c + j] = units u + i of row c + j, four by four: rows are read and written by fours,
+/// not one by one.
 GM_INLINE void transpose_four(const std::uint32_t* const (&row)[4], Index u, Index width,
                               std::uint32_t* to) {
   const Four a = *reinterpret_cast<const Four*>(row[0] + u);
@@ -92,7 +96,8 @@ GM_INLINE void transpose_four(const std::uint32_t* const (&row)[4], Index u, Ind
 }
 
 /// to[u][c] = unit u of vector c, for c in [0, count), zero up to kWidth. Vector c begins at
-/// x + c * apart, its elements are `step` apart; one of both is 1.
+/// x + c * apart, its elements are `step` apart; one of both is 1: where vectors lie side by side a
+/// unit of all is a copy, where each lies by itself they turn in registers, four by four.
 template <class T, Index kWidth>
 void pack(Index k, Index count, const T* x, Index apart, Index step, Unit<T>* to) {
   constexpr Index kDepth = UnitOf<T>::kDepth;
@@ -130,8 +135,9 @@ void pack(Index k, Index count, const T* x, Index apart, Index step, Unit<T>* to
   }
 }
 
-/// Adds MR rows of A times the first NV vectors of one panel of B to acc: rows begin `apart` units
-/// apart, their units `step` apart.
+/// Adds MR rows of A [MR, units] times the first NV vectors of one panel of B [units, kPanel] to
+/// acc: rows begin `apart` units apart, their units `step` apart. Unit after unit, so the order of
+/// a sum is that of K.
 template <class T, int MR, int NV>
 GM_INLINE void add_product(Index units, const Unit<T>* a, Index apart, Index step,
                            const Unit<T>* panel, Vector (&acc)[MR][NV]) {
