@@ -1,5 +1,10 @@
-// AdamW and the gradient's norm over many tensors a launch: what core/ops/adamw.h defines, in the order
-// of operations of core/ops/adamw_kernel.cpp. Compiled without contraction (-fmad=false), as that is.
+// AdamW and the gradient's norm over many tensors a launch: what core/ops/adamw.h defines, in the
+// order of operations of core/ops/adamw_kernel.cpp. Compiled without contraction (-fmad=false), as
+// that is, so that both give the same bits.
+//
+// Many tensors a launch, because a model has hundreds of small ones, and a launch costs more than a
+// step of such a one. A block takes one piece of kAdamWPiece elements, which lies in one tensor.
+#include "core/ops/adamw_factors.h"
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
@@ -8,10 +13,8 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 
-/// AdamWSchedule and AdamWFactors (core/ops/cuda_ops.h, which needs torch).
-enum Schedule { kLearningRate, kBiasCorrection1, kBiasCorrection2, kClipNorm };
-enum Factor { kIsFinite, kGradScale, kStepSize, kInvRootCorrection2, kRate, kNorm };
-
+/// One thread: a step's numbers are made where the sums are, so that the host need not wait for
+/// them. schedule [AdamWSchedule::kSize], factors [AdamWFactors::kSize], the rest one number each.
 __global__ void factors_kernel(const double* schedule, const double* squared_norm,
                                const double* loss_sum, const double* num_targets, double* factors) {
   if (threadIdx.x != 0) {
@@ -19,14 +22,17 @@ __global__ void factors_kernel(const double* schedule, const double* squared_nor
   }
   const double targets = *num_targets;
   const double norm = sqrt(*squared_norm) / targets;
-  const double most = schedule[kClipNorm];
+  const double most = schedule[AdamWSchedule::kClipNorm];
+  const double rate = schedule[AdamWSchedule::kLearningRate];
   const double clip = most > 0.0 && norm > most ? most / norm : 1.0;
-  factors[kIsFinite] = targets > 0.0 && isfinite(norm) && isfinite(*loss_sum) ? 1.0 : 0.0;
-  factors[kGradScale] = clip / targets;
-  factors[kStepSize] = schedule[kLearningRate] / schedule[kBiasCorrection1];
-  factors[kInvRootCorrection2] = 1.0 / sqrt(schedule[kBiasCorrection2]);
-  factors[kRate] = schedule[kLearningRate];
-  factors[kNorm] = norm;
+  const bool is_finite = targets > 0.0 && isfinite(norm) && isfinite(*loss_sum);
+  factors[AdamWFactors::kIsFinite] = is_finite ? 1.0 : 0.0;
+  factors[AdamWFactors::kGradScale] = clip / targets;
+  factors[AdamWFactors::kStepSize] = rate / schedule[AdamWSchedule::kBiasCorrection1];
+  factors[AdamWFactors::kInvRootCorrection2] =
+      1.0 / sqrt(schedule[AdamWSchedule::kBiasCorrection2]);
+  factors[AdamWFactors::kRate] = rate;
+  factors[AdamWFactors::kNorm] = norm;
 }
 
 /// One tensor's step, its numbers in the type of the arithmetic.
@@ -42,7 +48,7 @@ struct Step {
   }
 };
 
-/// Which tensor a piece belongs to.
+/// Which tensor a piece belongs to. The list is short and the same for all threads of a block.
 template <class T>
 __device__ int tensor_of(const AdamWTensors<T>& a, int piece) {
   int t = 0;
@@ -52,6 +58,7 @@ __device__ int tensor_of(const AdamWTensors<T>& a, int piece) {
   return t;
 }
 
+/// Elements [begin, end) of tensor t, V at a time: end - begin is a multiple of V.
 template <class T, int V>
 __device__ void step_elements(const AdamWTensors<T>& a, int t, const Step<T>& step, Index begin,
                               Index end) {
@@ -75,6 +82,8 @@ __device__ void step_elements(const AdamWTensors<T>& a, int t, const Step<T>& st
   }
 }
 
+/// Whether all of a tensor's arrays can be read in 16 bytes: views into a larger one need not begin
+/// so.
 template <class T>
 __device__ bool is_aligned(const AdamWTensors<T>& a, int t) {
   const auto bits =
@@ -84,9 +93,11 @@ __device__ bool is_aligned(const AdamWTensors<T>& a, int t) {
   return bits % 16 == 0;
 }
 
+/// One block a piece, in place: param, m, v [n], and the copy where there is one. Numbers are
+/// rounded to T as core/ops/adamw_kernel.cpp rounds them.
 template <class T>
 __global__ void step_kernel(const AdamWTensors<T> a, AdamWConstants c, const double* factors) {
-  if (factors[kIsFinite] == 0.0) {
+  if (factors[AdamWFactors::kIsFinite] == 0.0) {  // nothing may change
     return;
   }
   constexpr int V = kPackOf<T>;
@@ -94,20 +105,23 @@ __global__ void step_kernel(const AdamWTensors<T> a, AdamWConstants c, const dou
   const int t = tensor_of(a, piece);
   const Index begin = static_cast<Index>(piece - a.first[t]) * kAdamWPiece;
   const Index end = begin + kAdamWPiece < a.n[t] ? begin + kAdamWPiece : a.n[t];
-  const Step<T> step{static_cast<T>(c.beta1),
-                     static_cast<T>(c.beta2),
-                     static_cast<T>(1.0 - c.beta1),
-                     static_cast<T>(1.0 - c.beta2),
-                     static_cast<T>(c.eps),
-                     static_cast<T>(factors[kGradScale]),
-                     static_cast<T>(factors[kStepSize]),
-                     static_cast<T>(factors[kInvRootCorrection2]),
-                     static_cast<T>(a.decayed[t] ? 1.0 - factors[kRate] * c.weight_decay : 1.0)};
+  const Step<T> step{
+      static_cast<T>(c.beta1),
+      static_cast<T>(c.beta2),
+      static_cast<T>(1.0 - c.beta1),
+      static_cast<T>(1.0 - c.beta2),
+      static_cast<T>(c.eps),
+      static_cast<T>(factors[AdamWFactors::kGradScale]),
+      static_cast<T>(factors[AdamWFactors::kStepSize]),
+      static_cast<T>(factors[AdamWFactors::kInvRootCorrection2]),
+      static_cast<T>(a.decayed[t] ? 1.0 - factors[AdamWFactors::kRate] * c.weight_decay : 1.0)};
+  // Whole packs, then what is left of the tensor one by one.
   const Index whole = is_aligned(a, t) ? begin + (end - begin) / V * V : begin;
   step_elements<T, V>(a, t, step, begin, whole);
   step_elements<T, 1>(a, t, step, whole, end);
 }
 
+/// sums [pieces]: one block a piece, and one number, so that no two blocks add to the same one.
 template <class T>
 __global__ void squares_kernel(const AdamWTensors<T> a, double* sums) {
   const int piece = static_cast<int>(blockIdx.x);
@@ -116,7 +130,7 @@ __global__ void squares_kernel(const AdamWTensors<T> a, double* sums) {
   const Index end = begin + kAdamWPiece < a.n[t] ? begin + kAdamWPiece : a.n[t];
   double sum = 0.0;
   for (Index i = begin + threadIdx.x; i < end; i += blockDim.x) {
-    const double value = static_cast<double>(a.grad[t][i]);
+    const double value = static_cast<double>(a.grad[t][i]);  // squares of float32 are exact here
     sum += value * value;
   }
   sum = reduce_block(sum, Sum{});
@@ -125,6 +139,8 @@ __global__ void squares_kernel(const AdamWTensors<T> a, double* sums) {
   }
 }
 
+/// One block adds sums [pieces]: thread by thread, then over the block, an order that never
+/// changes.
 __global__ void __launch_bounds__(kMostThreads)
     sum_kernel(Index pieces, const double* sums, double* total) {
   double sum = 0.0;

@@ -1,13 +1,17 @@
 // Attention for dtypes and head sizes that flash attention does not take: plain, one warp a query
 // (or, for the gradients of keys and values, one warp a key). Lanes share 32 keys for scores, which
 // need no sum over lanes, and the elements of a head for what the scores weigh.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): q, out, dout, dq [N, H h]; k, v, dk, dv [N, K h];
+// lse, delta [H, N]. Item i of a launch is row i of [N H, h] (or [N K, h]): position i / H, head i
+// mod H.
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
 namespace {
 
-constexpr int kWarps = 4;                       // a block
+constexpr int kWarps = 4;                       // a block; they share nothing
 constexpr int kShare = kAttentionMost / kWarp;  // elements of a head a lane holds
 constexpr unsigned kThreads = kWarps * kWarp;
 
@@ -23,7 +27,8 @@ struct Range {
   Index end;
 };
 
-/// The segment of a position: the last one that begins at or before it (empty ones lie behind).
+/// The segment of a position: the last one that begins at or before it (empty ones lie behind). By
+/// bisection, so that many short documents cost little.
 template <class T>
 __device__ Range segment_of(const Attention<T>& a, Index position) {
   if (a.starts == nullptr) {
@@ -42,6 +47,8 @@ __device__ Range segment_of(const Attention<T>& a, Index position) {
   return {a.starts[low], a.starts[low + 1]};
 }
 
+/// to [h] becomes scale times from [h], in shared memory: every lane needs all of it for a dot
+/// product.
 template <class T>
 __device__ void load_head(const T* from, Index head_dim, Acc<T> scale, Acc<T>* to) {
   for (Index c = lane_of_thread(); c < head_dim; c += kWarp) {
@@ -49,6 +56,7 @@ __device__ void load_head(const T* from, Index head_dim, Acc<T> scale, Acc<T>* t
   }
 }
 
+/// Of a [h] and b [h], by one lane for one key: no sum over lanes.
 template <class T>
 __device__ Acc<T> dot(const Acc<T>* a, const T* b, Index head_dim) {
   Acc<T> sum = 0;
@@ -58,7 +66,8 @@ __device__ Acc<T> dot(const Acc<T>* a, const T* b, Index head_dim) {
   return sum;
 }
 
-/// sum[r] += weight * row[lane + 32 r].
+/// sum[r] += weight * row[lane + 32 r], row [h]. Unrolled, or sum would be indexed at run time and
+/// lie in memory instead of registers.
 template <class T>
 __device__ void add_row(Acc<T> weight, const T* row, Index head_dim, Acc<T>* sum) {
 #pragma unroll
@@ -70,6 +79,7 @@ __device__ void add_row(Acc<T> weight, const T* row, Index head_dim, Acc<T>* sum
   }
 }
 
+/// row[lane + 32 r] = sum[r] * scale, row [h].
 template <class T>
 __device__ void store_row(const Acc<T>* sum, Acc<T> scale, Index head_dim, T* row) {
 #pragma unroll
@@ -81,11 +91,30 @@ __device__ void store_row(const Acc<T>* sum, Acc<T> scale, Index head_dim, T* ro
   }
 }
 
+/// Of [begin, end), at most a warp's.
 __device__ int lanes_in_use(Index begin, Index end) {
   const Index left = end - begin;
   return left < kWarp ? static_cast<int>(left) : static_cast<int>(kWarp);
 }
 
+/// One query of one head, and where its keys lie.
+struct Query {
+  Index i;       // position
+  Index head;    // of q
+  Index kv_row;  // elements from one key to the next
+  Index kv_at;   // where the head's elements begin in a key's row
+};
+
+template <class T>
+__device__ Query query_of(const Attention<T>& a, Index item) {
+  const Index head = item % a.heads;
+  return {item / a.heads, head, a.kv_heads * a.head_dim,
+          head / (a.heads / a.kv_heads) * a.head_dim};
+}
+
+/// One warp a query, 32 keys at a time with a running maximum (online softmax): what has been
+/// summed is multiplied by exp(old - new maximum) when a larger score comes, so no exponential
+/// overflows and keys are read once.
 template <class T>
 __global__ void forward_kernel(Attention<T> a) {
   using A = Acc<T>;
@@ -94,16 +123,13 @@ __global__ void forward_kernel(Attention<T> a) {
   if (item >= a.n * a.heads) {
     return;
   }
-  const Index i = item / a.heads;
-  const Index head = item % a.heads;
+  const auto [i, head, kv_row, kv_at] = query_of(a, item);
   const Index h = a.head_dim;
-  const Index kv_row = a.kv_heads * h;
-  const Index kv_at = head / (a.heads / a.kv_heads) * h;
   A* q = queries[warp_of_thread()];
   load_head(a.q + item * h, h, static_cast<A>(a.scale), q);
-  sync_warp();
-  const Index end = i + (a.num_keys - a.n) + 1;
-  A high = A(-1e30);
+  sync_warp();                                   // lanes read what others have loaded
+  const Index end = i + (a.num_keys - a.n) + 1;  // causal; queries are the last n of the keys
+  A high = A(-1e30);  // not an infinity: the difference of two of those is NaN
   A total = 0;
   A out[kShare] = {};
   for (Index base = segment_of(a, i).begin; base < end; base += kWarp) {
@@ -117,6 +143,8 @@ __global__ void forward_kernel(Attention<T> a) {
     for (A& o : out) {
       o *= keep;
     }
+    // Now lanes hold elements of a head instead of keys: each key's weight goes to all of them in
+    // turn.
     for (int l = 0; l < lanes_in_use(base, end); ++l) {
       add_row(shuffle(p, l), a.v + (base + l) * kv_row + kv_at, h, out);
     }
@@ -127,7 +155,7 @@ __global__ void forward_kernel(Attention<T> a) {
   }
 }
 
-/// delta = sum over a head of dout * out.
+/// delta = sum over a head of dout * out: what the softmax's gradient subtracts, once for all keys.
 template <class T>
 __global__ void delta_kernel(Attention<T> a) {
   using A = Acc<T>;
@@ -145,7 +173,9 @@ __global__ void delta_kernel(Attention<T> a) {
   }
 }
 
-/// With P = exp(S - lse): dV = P^T dO, dS = P (dO V^T - delta), dK = scale dS^T Q.
+/// With P = exp(S - lse): dV = P^T dO, dS = P (dO V^T - delta), dK = scale dS^T Q. One warp a key
+/// of one key-value head: it adds up all queries of the group, so that no two warps write to one
+/// gradient and no atomic addition is needed.
 template <class T>
 __global__ void key_value_kernel(Attention<T> a) {
   using A = Acc<T>;
@@ -163,7 +193,7 @@ __global__ void key_value_kernel(Attention<T> a) {
   load_head(a.k + item * h, h, static_cast<A>(a.scale), k);
   load_head(a.v + item * h, h, A(1), v);
   sync_warp();
-  const Index end = segment_of(a, j).end;
+  const Index end = segment_of(a, j).end;  // queries at or behind the key
   A dk[kShare] = {};
   A dv[kShare] = {};
   for (Index g = 0; g < group; ++g) {
@@ -198,11 +228,8 @@ __global__ void query_kernel(Attention<T> a) {
   if (item >= a.n * a.heads) {
     return;
   }
-  const Index i = item / a.heads;
-  const Index head = item % a.heads;
+  const auto [i, head, kv_row, kv_at] = query_of(a, item);
   const Index h = a.head_dim;
-  const Index kv_row = a.kv_heads * h;
-  const Index kv_at = head / (a.heads / a.kv_heads) * h;
   A* q = queries[warp_of_thread()];
   A* dout = gradients[warp_of_thread()];
   load_head(a.q + item * h, h, static_cast<A>(a.scale), q);
@@ -244,6 +271,7 @@ void attention_forward(const Attention<T>& a, Stream stream) {
 template <class T>
 void attention_backward(const Attention<T>& a, Stream stream) {
   check_shape(a);
+  // Queries last: their gradients may be written over q, which the others read.
   launch(delta_kernel<T>, grid_of_warps(a.n * a.heads), kThreads, stream, a);
   launch(key_value_kernel<T>, grid_of_warps(a.n * a.kv_heads), kThreads, stream, a);
   launch(query_kernel<T>, grid_of_warps(a.n * a.heads), kThreads, stream, a);

@@ -1,14 +1,17 @@
 // One block a row of logits, which is read twice (the second time from the L2 cache): for its
 // maximum, and for its exponentials. Each thread's sum is in the type of sums over its share of the
 // row, sums of threads are added in float64.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): logits [C, T] of a tile or [C, V]; max, sum, factor
+// [J, C]; targets, nll, log_prob, greedy, scale [C]; x, dx, scaled [C, D]; weight [V, D].
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
 namespace {
 
-constexpr std::int64_t kIgnoredTarget = -100;  // Batch::kIgnoredTarget
-
+/// Of row [width], by the whole block; width is a multiple of V. All threads get it, behind a
+/// barrier.
 template <class T, int V>
 __device__ Acc<T> row_max(const T* row, Index width) {
   using A = Acc<T>;
@@ -22,11 +25,13 @@ __device__ Acc<T> row_max(const T* row, Index width) {
   return reduce_block(high, Max{});
 }
 
+/// One block a row [width]: the maximum is subtracted before the exponential, so that none
+/// overflows.
 template <class T, int V>
 __global__ void __launch_bounds__(kMostThreads) softmax_tile_kernel(SoftmaxTile<T> a) {
   using A = Acc<T>;
   const Index i = blockIdx.x;
-  T* row = a.logits + i * a.width;
+  T* row = a.logits_to_exps + i * a.width;
   const Index target = a.targets[i] - a.first;
   if (threadIdx.x == 0 && target >= 0 && target < a.width) {
     a.at_target[i] = load(row[target]);
@@ -38,7 +43,7 @@ __global__ void __launch_bounds__(kMostThreads) softmax_tile_kernel(SoftmaxTile<
     for (int e = 0; e < V; ++e) {
       const A value = exp_of(load(x.at[e]) - high);
       store(x.at[e], value);
-      sum += value;
+      sum += value;  // before it is rounded to T
     }
     store_pack(row + p * V, x);
   }
@@ -49,30 +54,33 @@ __global__ void __launch_bounds__(kMostThreads) softmax_tile_kernel(SoftmaxTile<
   }
 }
 
+/// One thread a row, over its J tiles: [J, C] lies so that neighbouring threads read neighbours.
+/// Each tile's sum is relative to its own maximum and is brought to the largest one.
 template <class A>
 __global__ void combine_tiles_kernel(CombineTiles<A> a) {
   const Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= a.rows) {
     return;
   }
-  double high = a.max[i];
-  for (Index k = 1; k < a.tiles; ++k) {
-    high = Max{}(static_cast<double>(a.max[k * a.rows + i]), high);
+  double high = a.max_to_factor[i];
+  for (Index j = 1; j < a.tiles; ++j) {
+    high = Max{}(static_cast<double>(a.max_to_factor[j * a.rows + i]), high);
   }
   double total = 0.0;
-  for (Index k = 0; k < a.tiles; ++k) {
-    total += exp(static_cast<double>(a.max[k * a.rows + i]) - high) *
-             static_cast<double>(a.sum[k * a.rows + i]);
+  for (Index j = 0; j < a.tiles; ++j) {
+    total += exp(static_cast<double>(a.max_to_factor[j * a.rows + i]) - high) *
+             static_cast<double>(a.sum[j * a.rows + i]);
   }
   const bool ignored = a.targets[i] == kIgnoredTarget;
   const double log_sum = high + log(total);
   a.nll[i] = ignored ? A(0) : static_cast<A>(log_sum - static_cast<double>(a.at_target[i]));
-  for (Index k = 0; k < a.tiles; ++k) {
-    A& factor = a.max[k * a.rows + i];
+  for (Index j = 0; j < a.tiles; ++j) {
+    A& factor = a.max_to_factor[j * a.rows + i];  // still the maximum on the right
     factor = ignored ? A(0) : static_cast<A>(exp(static_cast<double>(factor) - log_sum));
   }
 }
 
+/// One block a row [d]: dx -= scale W_target, scaled = -scale x.
 template <class T>
 __global__ void subtract_targets_kernel(SubtractTargets<T> a) {
   using A = Acc<T>;
@@ -87,6 +95,7 @@ __global__ void subtract_targets_kernel(SubtractTargets<T> a) {
   }
 }
 
+/// One block a row [width], which is only read.
 template <class T, int V>
 __global__ void __launch_bounds__(kMostThreads) log_probs_kernel(LogProbs<T> a) {
   using A = Acc<T>;
@@ -99,7 +108,7 @@ __global__ void __launch_bounds__(kMostThreads) log_probs_kernel(LogProbs<T> a) 
         a.greedy[i] = false;
       }
     }
-    return;
+    return;  // the whole block, so no barrier is left waiting
   }
   const T* row = a.logits + i * a.width;
   const A high = row_max<T, V>(row, a.width);
@@ -117,6 +126,7 @@ __global__ void __launch_bounds__(kMostThreads) log_probs_kernel(LogProbs<T> a) 
   earlier = reduce_block(earlier, Max{});
   if (threadIdx.x == 0) {
     const A at_target = load(row[target]);
+    // The two logits first, so that what they have in common cancels exactly.
     a.log_prob[i] =
         static_cast<A>((static_cast<double>(at_target) - static_cast<double>(high)) - log(total));
     if (a.greedy != nullptr) {
@@ -125,6 +135,7 @@ __global__ void __launch_bounds__(kMostThreads) log_probs_kernel(LogProbs<T> a) 
   }
 }
 
+/// One block a row [d]; y may be x, as each thread reads what it writes.
 template <class T, int V>
 __global__ void scale_rows_kernel(ScaleRows<T> a) {
   const Index row = static_cast<Index>(blockIdx.x) * a.d;
@@ -138,6 +149,7 @@ __global__ void scale_rows_kernel(ScaleRows<T> a) {
   }
 }
 
+/// One block a row [d], one element at a time: x and sum may be of different types.
 template <class T>
 __global__ void add_scaled_rows_kernel(ScaleRows<T> a) {
   const Index row = static_cast<Index>(blockIdx.x) * a.d;
@@ -151,14 +163,9 @@ __global__ void add_scaled_rows_kernel(ScaleRows<T> a) {
 
 template <class T>
 void softmax_tile(const SoftmaxTile<T>& a, Stream stream) {
-  constexpr int V = kPackOf<T>;
-  if (is_packable<T>(a.width, a.logits)) {
-    launch(softmax_tile_kernel<T, V>, grid_of_rows(a.rows), threads_for(a.width / V, kMostThreads),
-           stream, a);
-  } else {
-    launch(softmax_tile_kernel<T, 1>, grid_of_rows(a.rows), threads_for(a.width, kMostThreads),
-           stream, a);
-  }
+  launch_on_rows<T>(softmax_tile_kernel<T, kPackOf<T>>, softmax_tile_kernel<T, 1>,
+                    is_packable<T>(a.width, a.logits_to_exps), a.rows, a.width, kMostThreads,
+                    stream, a);
 }
 
 template <class A>
@@ -175,24 +182,14 @@ void subtract_targets(const SubtractTargets<T>& a, Stream stream) {
 
 template <class T>
 void log_probs(const LogProbs<T>& a, Stream stream) {
-  constexpr int V = kPackOf<T>;
-  if (is_packable<T>(a.width, a.logits)) {
-    launch(log_probs_kernel<T, V>, grid_of_rows(a.rows), threads_for(a.width / V, kMostThreads),
-           stream, a);
-  } else {
-    launch(log_probs_kernel<T, 1>, grid_of_rows(a.rows), threads_for(a.width, kMostThreads), stream,
-           a);
-  }
+  launch_on_rows<T>(log_probs_kernel<T, kPackOf<T>>, log_probs_kernel<T, 1>,
+                    is_packable<T>(a.width, a.logits), a.rows, a.width, kMostThreads, stream, a);
 }
 
 template <class T>
 void scale_rows(const ScaleRows<T>& a, Stream stream) {
-  constexpr int V = kPackOf<T>;
-  if (is_packable<T>(a.d, a.x, a.y)) {
-    launch(scale_rows_kernel<T, V>, grid_of_rows(a.rows), threads_for(a.d / V), stream, a);
-  } else {
-    launch(scale_rows_kernel<T, 1>, grid_of_rows(a.rows), threads_for(a.d), stream, a);
-  }
+  launch_on_rows<T>(scale_rows_kernel<T, kPackOf<T>>, scale_rows_kernel<T, 1>,
+                    is_packable<T>(a.d, a.x, a.y), a.rows, a.d, kFewThreads, stream, a);
 }
 
 template <class T>

@@ -3,7 +3,8 @@
 // Every function of core/ops/*.h that computes sends CUDA tensors to its entry here, so a forward
 // and backward pass is written once. Entries enqueue work on the current stream and return: none of
 // them waits for the device, reads it, or needs host memory to outlive the call, so all can be
-// captured into a CUDA graph. Tensors are contiguous and on one device.
+// captured into a CUDA graph. Tensors are contiguous and on one device; shapes are those of
+// core/ops/*.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,6 +12,7 @@
 #include <cstdint>
 
 #include "core/ops/adamw.h"
+#include "core/ops/adamw_factors.h"
 #include "core/ops/attention.h"
 #include "core/ops/cross_entropy.h"
 #include "core/ops/embedding.h"
@@ -22,31 +24,6 @@
 #include "core/store/param_map.h"
 
 namespace growmerge {
-
-/// What the host knows of an optimizer step before it: float64 [kSize] on the device, in this
-/// order.
-struct AdamWSchedule {
-  enum Index : std::int64_t {
-    kLearningRate,
-    kBiasCorrection1,  // 1 - beta1^t
-    kBiasCorrection2,  // 1 - beta2^t
-    kClipNorm,         // largest norm of the mean gradient; 0 never clips
-    kSize
-  };
-};
-
-/// What the device makes of it: float64 [kSize], in this order.
-struct AdamWFactors {
-  enum Index : std::int64_t {
-    kIsFinite,            // 1: step; 0: loss or norm is not finite, or there is no target
-    kGradScale,           // clip factor / targets
-    kStepSize,            // lr / (1 - beta1^t)
-    kInvRootCorrection2,  // 1 / sqrt(1 - beta2^t)
-    kRate,                // lr
-    kNorm,                // of the mean gradient: sqrt(squared norm) / targets
-    kSize
-  };
-};
 
 struct CudaOps {
   decltype(&ops::add_rms_norm) add_rms_norm = nullptr;

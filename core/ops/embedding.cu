@@ -1,11 +1,15 @@
 // Rows are gathered by one block each. The gradient's positions come sorted by token: the block at
 // the first position of a token adds all of its rows, in ascending order of positions.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): tokens, keys, positions [N]; x, dx [N, D]; table,
+// dtable [V, D].
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
 namespace {
 
+/// One block a position: x [n, d] takes rows of table [vocab, d].
 template <class T, int V>
 __global__ void embedding_forward_kernel(EmbeddingForward<T> a) {
   const T* from = a.table + a.tokens[blockIdx.x] * a.d;
@@ -15,6 +19,7 @@ __global__ void embedding_forward_kernel(EmbeddingForward<T> a) {
   }
 }
 
+/// One thread a position. Ignored targets (negative) sort behind every token.
 __global__ void embedding_keys_kernel(Index n, std::int32_t vocab, const std::int64_t* tokens,
                                       std::int32_t* keys, std::int32_t* positions) {
   const Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -24,9 +29,13 @@ __global__ void embedding_keys_kernel(Index n, std::int32_t vocab, const std::in
   }
 }
 
-/// Rows whose loads are under way together.
+/// Rows whose loads are under way together: they are added one after the other, but need not be
+/// waited for one after the other.
 constexpr int kAhead = 4;
 
+/// A block for each position and share of columns; all but those at a token's first position return
+/// at once. So a row of dtable [vocab, d] has one writer, and its sum the CPU's order, without
+/// atomic additions.
 template <class T, int V>
 __global__ void embedding_backward_kernel(EmbeddingBackward<T> a) {
   using A = Acc<T>;
@@ -79,12 +88,8 @@ void launch_backward(const EmbeddingBackward<T>& a, Stream stream) {
 
 template <class T>
 void embedding_forward(const EmbeddingForward<T>& a, Stream stream) {
-  constexpr int V = kPackOf<T>;
-  if (is_packable<T>(a.d, a.table, a.x)) {
-    launch(embedding_forward_kernel<T, V>, grid_of_rows(a.n), threads_for(a.d / V), stream, a);
-  } else {
-    launch(embedding_forward_kernel<T, 1>, grid_of_rows(a.n), threads_for(a.d), stream, a);
-  }
+  launch_on_rows<T>(embedding_forward_kernel<T, kPackOf<T>>, embedding_forward_kernel<T, 1>,
+                    is_packable<T>(a.d, a.table, a.x), a.n, a.d, kFewThreads, stream, a);
 }
 
 void embedding_keys(Index n, std::int32_t vocab, const std::int64_t* tokens, std::int32_t* keys,

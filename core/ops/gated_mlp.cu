@@ -1,4 +1,6 @@
-// One pass over the elements, 16 bytes of each tensor at a time.
+// One pass over the elements, 16 bytes of each tensor at a time. Shapes: all arrays [n] (n = N F;
+// legend: core/ops/kernels/kernels.h). Element-wise: which thread takes which element changes
+// nothing.
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
@@ -12,9 +14,11 @@ struct Activated {
   A slope;
 };
 
+/// `activation` is the same for all threads, so asking for it here makes no warp diverge.
 template <class A>
 __device__ Activated<A> activate(int activation, A x) {
   if (activation == 0) {  // silu
+    // Where the exponential is infinite the quotient is 0, as it should be.
     const A s = A(1) / (A(1) + exp_of(-x));
     return {x * s, s * (A(1) + x * (A(1) - s))};
   }
@@ -31,8 +35,9 @@ __device__ Activated<A> activate(int activation, A x) {
   return {x * s, s + x * A(2) * s * (A(1) - s) * du};
 }
 
+/// Elements [i, i + V).
 template <class T, int V>
-__device__ void forward_pack(const Gated<T>& a, Index i) {
+__device__ void run_pack(const GatedForward<T>& a, Index i) {
   const Pack<T, V> gate = load_pack<V>(a.gate + i);
   const Pack<T, V> up = load_pack<V>(a.up + i);
   Pack<T, V> out;
@@ -42,69 +47,63 @@ __device__ void forward_pack(const Gated<T>& a, Index i) {
   store_pack(a.out + i, out);
 }
 
+/// Elements [i, i + V), in place: all three are read before any is written.
 template <class T, int V>
-__device__ void backward_pack(const Gated<T>& a, Index i) {
+__device__ void run_pack(const GatedBackward<T>& a, Index i) {
   using A = Acc<T>;
-  Pack<T, V> gate = load_pack<V>(a.gate + i);
-  Pack<T, V> up = load_pack<V>(a.up + i);
-  Pack<T, V> out = load_pack<V>(a.out + i);
+  Pack<T, V> gate_to_dgate = load_pack<V>(a.gate_to_dgate + i);
+  Pack<T, V> up_to_dup = load_pack<V>(a.up_to_dup + i);
+  Pack<T, V> dout_to_out = load_pack<V>(a.dout_to_out + i);
   for (int e = 0; e < V; ++e) {
-    const Activated<A> act = activate(a.activation, load(gate.at[e]));
-    const A u = load(up.at[e]);
-    const A d = load(out.at[e]);
-    store(gate.at[e], d * u * act.slope);
-    store(up.at[e], d * act.value);
-    store(out.at[e], act.value * u);
+    const Activated<A> act = activate(a.activation, load(gate_to_dgate.at[e]));
+    const A u = load(up_to_dup.at[e]);
+    const A d = load(dout_to_out.at[e]);
+    store(gate_to_dgate.at[e], d * u * act.slope);
+    store(up_to_dup.at[e], d * act.value);
+    store(dout_to_out.at[e], act.value * u);
   }
-  store_pack(a.gate + i, gate);
-  store_pack(a.up + i, up);
-  store_pack(a.out + i, out);
+  store_pack(a.gate_to_dgate + i, gate_to_dgate);
+  store_pack(a.up_to_dup + i, up_to_dup);
+  store_pack(a.dout_to_out + i, dout_to_out);
 }
 
 /// Packs first, then what is left one by one; `packs` is 0 where pointers are not aligned.
-template <class T, bool kBackward>
-__global__ void gated_kernel(Gated<T> a, Index packs) {
+/// Arguments: GatedForward<T> or GatedBackward<T>.
+template <class T, class Arguments>
+__global__ void gated_kernel(Arguments a, Index packs) {
   constexpr int V = kPackOf<T>;
   const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
   const Index first = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
   for (Index i = first; i < packs; i += stride) {
-    if constexpr (kBackward) {
-      backward_pack<T, V>(a, i * V);
-    } else {
-      forward_pack<T, V>(a, i * V);
-    }
+    run_pack<T, V>(a, i * V);
   }
   for (Index i = packs * V + first; i < a.n; i += stride) {
-    if constexpr (kBackward) {
-      backward_pack<T, 1>(a, i);
-    } else {
-      forward_pack<T, 1>(a, i);
-    }
+    run_pack<T, 1>(a, i);
   }
 }
 
-template <class T, bool kBackward>
-void launch_gated(const Gated<T>& a, Stream stream) {
+template <class T, class Arguments>
+void launch_gated(const Arguments& a, bool packable, Stream stream) {
   constexpr unsigned kThreads = 256;
-  const Index packs = is_packable<T>(0, a.gate, a.up, a.out) ? a.n / kPackOf<T> : 0;
+  const Index packs = packable ? a.n / kPackOf<T> : 0;
   const Index items = packs > 0 ? packs : a.n;
-  launch(gated_kernel<T, kBackward>, grid_for(items, kThreads), kThreads, stream, a, packs);
+  launch(gated_kernel<T, Arguments>, grid_for(items, kThreads), kThreads, stream, a, packs);
 }
 
 }  // namespace
 
 template <class T>
-void gated_forward(const Gated<T>& a, Stream stream) {
-  launch_gated<T, false>(a, stream);
+void gated_forward(const GatedForward<T>& a, Stream stream) {
+  launch_gated<T>(a, is_packable<T>(0, a.gate, a.up, a.out), stream);
 }
 template <class T>
-void gated_backward(const Gated<T>& a, Stream stream) {
-  launch_gated<T, true>(a, stream);
+void gated_backward(const GatedBackward<T>& a, Stream stream) {
+  launch_gated<T>(a, is_packable<T>(0, a.gate_to_dgate, a.up_to_dup, a.dout_to_out), stream);
 }
 
-#define GM_INSTANTIATE(T)                               \
-  template void gated_forward(const Gated<T>&, Stream); \
-  template void gated_backward(const Gated<T>&, Stream);
+#define GM_INSTANTIATE(T)                                      \
+  template void gated_forward(const GatedForward<T>&, Stream); \
+  template void gated_backward(const GatedBackward<T>&, Stream);
 GM_INSTANTIATE(float)
 GM_INSTANTIATE(double)
 GM_INSTANTIATE(Bf16)

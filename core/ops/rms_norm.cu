@@ -1,4 +1,8 @@
 // One block a row. A row is read from memory once: each thread keeps its share in registers.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): x, delta, sum, y, dy, dx [N, D]; gain, dgain [D];
+// rstd [N]; partial [parts, D]. Loops over kept packs are unrolled whole, or the arrays would be
+// indexed at run time and lie in memory.
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
@@ -15,6 +19,7 @@ unsigned row_threads(Index packs, Index kept) {
   return needed <= 256 ? threads_for(packs) : threads_for(needed, kMostThreads);
 }
 
+/// x r gain, rounded once; `gain` points at the pack's own columns.
 template <class T, int V>
 __device__ Pack<T, V> normed(const Pack<T, V>& x, const T* gain, Acc<T> r) {
   const Pack<T, V> g = load_pack<V>(gain);
@@ -25,6 +30,8 @@ __device__ Pack<T, V> normed(const Pack<T, V>& x, const T* gain, Acc<T> r) {
   return y;
 }
 
+/// One block a row [d]. What is normed is the sum as it was stored, rounded to T: whoever makes y
+/// again from the stored sum gets the same bits.
 template <class T, int V>
 __global__ void __launch_bounds__(kMostThreads) add_rms_norm_kernel(AddRmsNorm<T> a) {
   using A = Acc<T>;
@@ -65,6 +72,7 @@ __global__ void __launch_bounds__(kMostThreads) add_rms_norm_kernel(AddRmsNorm<T
   }
 }
 
+/// One block a row [d].
 template <class T, int V>
 __global__ void apply_rms_norm_kernel(ApplyRmsNorm<T> a) {
   const Index row = static_cast<Index>(blockIdx.x) * a.d;
@@ -75,7 +83,9 @@ __global__ void apply_rms_norm_kernel(ApplyRmsNorm<T> a) {
   }
 }
 
-/// One part of the rows a block; its sum of dgain goes to its row of `partial`.
+/// One part of the rows a block; its sum of dgain goes to its row of `partial`: blocks that added
+/// to dgain itself would do so in any order. With r = rstd,
+///   dx += r (g dy - x r^2 mean(g dy x)),  dgain += sum over rows of dy x r.
 template <class T, int V>
 __global__ void __launch_bounds__(kMostThreads) rms_norm_backward_kernel(RmsNormBackward<T> a) {
   using A = Acc<T>;
@@ -132,7 +142,8 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_backward_kernel(RmsNorm
   }
 }
 
-/// 32 columns a block; warp w adds parts w, w + 32, ..., then the first warp adds the warps.
+/// dgain [d] += sum of partial [parts, d]. 32 columns a block; warp w adds parts w, w + 32, ...,
+/// then the first warp adds the warps: an order that depends on the number of parts alone.
 template <class A>
 __global__ void __launch_bounds__(kMostThreads)
     sum_parts_kernel(Index parts, Index d, const A* partial, A* dgain) {
@@ -169,6 +180,7 @@ void launch_backward(const RmsNormBackward<T>& a, Stream stream) {
 }  // namespace
 
 Index rms_norm_parts(Index rows) {
+  // A part's dgain is written and read again, so it takes 8 rows or more.
   const Index parts = (rows + 7) / 8;
   return parts < 1024 ? parts : 1024;
 }
@@ -188,12 +200,8 @@ void add_rms_norm(const AddRmsNorm<T>& a, Stream stream) {
 
 template <class T>
 void apply_rms_norm(const ApplyRmsNorm<T>& a, Stream stream) {
-  constexpr int V = kPackOf<T>;
-  if (is_packable<T>(a.d, a.x, a.gain, a.y)) {
-    launch(apply_rms_norm_kernel<T, V>, grid_of_rows(a.rows), threads_for(a.d / V), stream, a);
-  } else {
-    launch(apply_rms_norm_kernel<T, 1>, grid_of_rows(a.rows), threads_for(a.d), stream, a);
-  }
+  launch_on_rows<T>(apply_rms_norm_kernel<T, kPackOf<T>>, apply_rms_norm_kernel<T, 1>,
+                    is_packable<T>(a.d, a.x, a.gain, a.y), a.rows, a.d, kFewThreads, stream, a);
 }
 
 template <class T>

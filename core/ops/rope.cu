@@ -1,10 +1,14 @@
 // One block a row of all heads.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): x [N, H h]; cos, sin [P, h / 2]; positions [N].
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
 namespace {
 
+/// Rotate-half, in place: (a, b) = (x[j], x[j + h / 2]) -> (a cos - b sin, b cos + a sin). A thread
+/// takes V columns of both halves, so each pair is read and written by one thread.
 template <class T, int V>
 __global__ void rope_kernel(Rope<T> a) {
   using A = Acc<T>;
@@ -39,12 +43,8 @@ __global__ void rope_kernel(Rope<T> a) {
 template <class T>
 void rope(const Rope<T>& a, Stream stream) {
   const Index pairs = a.heads * (a.head_dim / 2);
-  constexpr int V = kPackOf<T>;
-  if (is_packable<T>(a.head_dim / 2, a.x)) {
-    launch(rope_kernel<T, V>, grid_of_rows(a.rows), threads_for(pairs / V), stream, a);
-  } else {
-    launch(rope_kernel<T, 1>, grid_of_rows(a.rows), threads_for(pairs), stream, a);
-  }
+  launch_on_rows<T>(rope_kernel<T, kPackOf<T>>, rope_kernel<T, 1>,
+                    is_packable<T>(a.head_dim / 2, a.x), a.rows, pairs, kFewThreads, stream, a);
 }
 
 template void rope(const Rope<float>&, Stream);

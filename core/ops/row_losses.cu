@@ -1,12 +1,12 @@
-// One block a row of the batch.
+// One block a row of the batch. Shapes (legend: core/ops/kernels/kernels.h): nll, targets [N];
+// loss_sum, num_targets [R].
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
 namespace {
 
-constexpr std::int64_t kIgnoredTarget = -100;  // Batch::kIgnoredTarget
-
+/// Thread by thread in float64, then over the block: an order that depends on row_tokens alone.
 template <class A>
 __global__ void row_losses_kernel(RowLosses<A> a) {
   const Index begin = static_cast<Index>(blockIdx.x) * a.row_tokens;

@@ -1,4 +1,6 @@
-// From maps of tensors to AdamW's kernels, kAdamWMost tensors a launch.
+// From maps of tensors to AdamW's kernels, kAdamWMost tensors a launch. Shapes: a parameter's
+// gradient, moments and compute copy have its shape; schedule [AdamWSchedule::kSize], factors
+// [AdamWFactors::kSize].
 #include <ATen/ops/empty.h>
 
 #include "core/ops/cuda/here.h"
@@ -48,6 +50,7 @@ void check_dtypes(const ParamMap& map, const char* what) {
   }
 }
 
+/// Over all tensors, each cut by itself: as many as the launches of squared_norm() write sums.
 std::int64_t num_pieces(const ParamMap& map) {
   std::int64_t pieces = 0;
   for (const auto& [name, tensor] : map) {
@@ -62,6 +65,8 @@ void squared_norm(const ParamMap& grads, const at::Tensor& sum) {
   GM_CHECK(sum.scalar_type() == at::ScalarType::Double && sum.numel() == 1, kInvalidArgument,
            "squared_norm on CUDA: the sum must be one float64");
   const std::int64_t pieces = num_pieces(grads);
+  // One sum a piece, in the order of the map: adding them is left to one block, so the order is
+  // fixed.
   const at::Tensor sums = at::empty({std::max<std::int64_t>(1, pieces)}, sum.options());
   double* next = data<double>(sums);
   const auto add = [&](auto type, at::ScalarType dtype) {
@@ -77,6 +82,7 @@ void squared_norm(const ParamMap& grads, const at::Tensor& sum) {
           next += tensors.pieces;
         });
   };
+  // A launch has one element type.
   add(Type<float>{}, at::ScalarType::Float);
   add(Type<double>{}, at::ScalarType::Double);
   sum_pieces(pieces, const_data<double>(sums), data<double>(sum), here.stream());

@@ -1,4 +1,7 @@
 // Flash attention of LibTorch for bfloat16, our own kernels for whatever it does not take.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): q, out, dout, dq [N, H h]; k, v, dk, dv [N, K h];
+// lse, delta [H, N].
 #include <ATen/Context.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/_flash_attention_backward.h>
@@ -17,6 +20,7 @@
 namespace growmerge::ops::cuda {
 namespace {
 
+/// What LibTorch's flash attention is compiled for.
 bool takes_flash(const AttentionShape& shape, const at::Tensor& q) {
   return q.is_cuda() && q.scalar_type() == at::ScalarType::BFloat16 && shape.head_dim % 8 == 0 &&
          shape.head_dim <= 256;
@@ -41,6 +45,7 @@ double scale(const AttentionShape& shape) {
   return 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
 }
 
+/// [N, H h] as [N, H, h]: a view.
 at::Tensor heads(const at::Tensor& x, std::int64_t head_dim) {
   return x.view({x.size(0), x.size(1) / head_dim, head_dim});
 }
@@ -70,21 +75,22 @@ class FixedOrder {
   bool filled_;
 };
 
+/// What forward and backward have in common.
 template <class T>
-Attention<T> arguments(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
-                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                       const at::Tensor& lse) {
-  return {.n = q.size(0),
+Attention<T> arguments(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q_NHh,
+                       const at::Tensor& k_NKh, const at::Tensor& v_NKh, const at::Tensor& out_NHh,
+                       const at::Tensor& lse_HN) {
+  return {.n = q_NHh.size(0),
           .num_keys = num_keys,
           .heads = shape.num_heads,
           .kv_heads = shape.num_kv_heads,
           .head_dim = shape.head_dim,
           .scale = scale(shape),
-          .q = const_data<T>(q),
-          .k = const_data<T>(k),
-          .v = const_data<T>(v),
-          .out = data<T>(out),
-          .lse = lse.defined() ? data<Acc<T>>(lse) : nullptr};
+          .q = const_data<T>(q_NHh),
+          .k = const_data<T>(k_NKh),
+          .v = const_data<T>(v_NKh),
+          .out = data<T>(out_NHh),
+          .lse = lse_HN.defined() ? data<Acc<T>>(lse_HN) : nullptr};
 }
 
 template <class T>
@@ -93,95 +99,100 @@ void set_segments(const Segments& segments, Attention<T>& a) {
   a.segments = segments.device_starts.numel() - 1;
 }
 
-void attention_forward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                       const at::Tensor& lse, const Prefixes* prefixes) {
+void attention_forward(const AttentionShape& shape, const Segments& segments,
+                       const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                       const at::Tensor& out_NHh, const at::Tensor& lse_HN,
+                       const Prefixes* prefixes) {
   GM_CHECK(prefixes == nullptr, kUnsupported,
            "attention on CUDA: sequences that share their beginning are computed on the CPU only");
-  check_segments(segments, q);
-  const Here here(q);
-  if (takes_flash(shape, q)) {
-    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  check_segments(segments, q_NHh);
+  const Here here(q_NHh);
+  if (takes_flash(shape, q_NHh)) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;  // nothing is recorded
     const std::int64_t h = shape.head_dim;
     const auto [result, log_sums, rng_state, unused, mask] = at::_flash_attention_forward(
-        heads(q, h), heads(k, h), heads(v, h), segments.device_starts, segments.device_starts,
-        longest(segments), longest(segments), 0.0, true, false, scale(shape));
-    heads(out, h).copy_(result);
-    if (lse.defined()) {
-      GM_ASSERT(log_sums.sizes() == lse.sizes());  // [H, N], float32, as ours
-      lse.copy_(log_sums);
+        heads(q_NHh, h), heads(k_NKh, h), heads(v_NKh, h), segments.device_starts,
+        segments.device_starts, longest(segments), longest(segments), 0.0, true, false,
+        scale(shape));
+    heads(out_NHh, h).copy_(result);  // it makes its own tensor; ours lies in the workspace
+    if (lse_HN.defined()) {
+      GM_ASSERT(log_sums.sizes() == lse_HN.sizes());  // [H, N], float32, as ours
+      lse_HN.copy_(log_sums);
     }
     return;
   }
-  dispatch(q.scalar_type(), [&](auto type) {
+  dispatch(q_NHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
-    Attention<T> a = arguments<T>(shape, q.size(0), q, k, v, out, lse);
+    Attention<T> a = arguments<T>(shape, q_NHh.size(0), q_NHh, k_NKh, v_NKh, out_NHh, lse_HN);
     set_segments(segments, a);
     cuda::attention_forward(a, here.stream());
   });
 }
 
-void flash_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                    const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                    const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
-                    const at::Tensor& dk, const at::Tensor& dv) {
+void flash_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q_NHh,
+                    const at::Tensor& k_NKh, const at::Tensor& v_NKh, const at::Tensor& out_NHh,
+                    const at::Tensor& lse_HN, const at::Tensor& dout_NHh, const at::Tensor& dq_NHh,
+                    const at::Tensor& dk_NKh, const at::Tensor& dv_NKh) {
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   const FixedOrder fixed;
   const std::int64_t h = shape.head_dim;
   // What dropout would draw from; there is none.
-  const at::Tensor rng_state = at::empty({2}, q.options().dtype(at::ScalarType::UInt64));
+  const at::Tensor rng_state = at::empty({2}, q_NHh.options().dtype(at::ScalarType::UInt64));
   const at::Tensor unused = at::empty({}, rng_state.options());
   const auto [new_dq, new_dk, new_dv] = at::_flash_attention_backward(
-      heads(dout, h), heads(q, h), heads(k, h), heads(v, h), heads(out, h), lse,
-      segments.device_starts, segments.device_starts, longest(segments), longest(segments), 0.0,
-      true, rng_state, unused, scale(shape));
-  heads(dq, h).copy_(new_dq);
-  heads(dk, h).copy_(new_dk);
-  heads(dv, h).copy_(new_dv);
+      heads(dout_NHh, h), heads(q_NHh, h), heads(k_NKh, h), heads(v_NKh, h), heads(out_NHh, h),
+      lse_HN, segments.device_starts, segments.device_starts, longest(segments), longest(segments),
+      0.0, true, rng_state, unused, scale(shape));
+  heads(dq_NHh, h).copy_(new_dq);
+  heads(dk_NKh, h).copy_(new_dk);
+  heads(dv_NKh, h).copy_(new_dv);
 }
 
-void attention_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                        const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                        const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
-                        const at::Tensor& dk, const at::Tensor& dv) {
-  check_segments(segments, q);
-  const Here here(q);
-  if (takes_flash(shape, q)) {
-    flash_backward(shape, segments, q, k, v, out, lse, dout, dq, dk, dv);
+void attention_backward(const AttentionShape& shape, const Segments& segments,
+                        const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                        const at::Tensor& out_NHh, const at::Tensor& lse_HN,
+                        const at::Tensor& dout_NHh, const at::Tensor& dq_NHh,
+                        const at::Tensor& dk_NKh, const at::Tensor& dv_NKh) {
+  check_segments(segments, q_NHh);
+  const Here here(q_NHh);
+  if (takes_flash(shape, q_NHh)) {
+    flash_backward(shape, segments, q_NHh, k_NKh, v_NKh, out_NHh, lse_HN, dout_NHh, dq_NHh, dk_NKh,
+                   dv_NKh);
     return;
   }
-  // Keys and values are still read when their gradients are there.
+  // Keys and values are still read when their gradients are there, so where a gradient shall lie in
+  // its input's place it is made apart and copied. Queries need not (core/ops/attention.cu).
   const auto apart = [](const at::Tensor& gradient, const at::Tensor& of) {
     return gradient.data_ptr() == of.data_ptr() ? at::empty_like(gradient) : gradient;
   };
-  const at::Tensor own_dk = apart(dk, k);
-  const at::Tensor own_dv = apart(dv, v);
-  const at::Tensor delta = at::empty_like(lse);
-  dispatch(q.scalar_type(), [&](auto type) {
+  const at::Tensor own_dk = apart(dk_NKh, k_NKh);
+  const at::Tensor own_dv = apart(dv_NKh, v_NKh);
+  const at::Tensor delta = at::empty_like(lse_HN);
+  dispatch(q_NHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
-    Attention<T> a = arguments<T>(shape, q.size(0), q, k, v, out, lse);
+    Attention<T> a = arguments<T>(shape, q_NHh.size(0), q_NHh, k_NKh, v_NKh, out_NHh, lse_HN);
     set_segments(segments, a);
-    a.dout = const_data<T>(dout);
+    a.dout = const_data<T>(dout_NHh);
     a.delta = data<Acc<T>>(delta);
-    a.dq = data<T>(dq);
+    a.dq = data<T>(dq_NHh);
     a.dk = data<T>(own_dk);
     a.dv = data<T>(own_dv);
     cuda::attention_backward(a, here.stream());
   });
-  for (const auto& [to, from] : {std::pair{dk, own_dk}, {dv, own_dv}}) {
+  for (const auto& [to, from] : {std::pair{dk_NKh, own_dk}, {dv_NKh, own_dv}}) {
     if (to.data_ptr() != from.data_ptr()) {
       to.copy_(from);
     }
   }
 }
 
-void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
-                      const at::Tensor& k, const at::Tensor& v, const at::Tensor& out) {
-  const Here here(q);
-  dispatch(q.scalar_type(), [&](auto type) {
+void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q_MHh,
+                      const at::Tensor& k_NKh, const at::Tensor& v_NKh, const at::Tensor& out_MHh) {
+  const Here here(q_MHh);
+  dispatch(q_MHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
-    cuda::attention_forward(arguments<T>(shape, num_keys, q, k, v, out, at::Tensor()),
-                            here.stream());
+    cuda::attention_forward(
+        arguments<T>(shape, num_keys, q_MHh, k_NKh, v_NKh, out_MHh, at::Tensor()), here.stream());
   });
 }
 

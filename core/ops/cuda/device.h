@@ -14,16 +14,15 @@
 #include <cstdint>
 
 #include "core/base/error.h"
-#include "core/ops/kernels/kernels.h"
+#include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
-
-using Stream = void*;  // a cudaStream_t
 
 constexpr unsigned kWarp = 32;
 /// A kernel that is launched on more than 256 threads says so (__launch_bounds__), or it may need
 /// more registers than such a block has.
 constexpr unsigned kMostThreads = 1024;
+constexpr unsigned kFewThreads = 256;  // a block of any kernel may have
 
 #ifdef GM_CUDA_EMULATION
 
@@ -90,7 +89,8 @@ __device__ inline void store(Bf16& to, float x) { to.bits = round_bf16(x); }
 __device__ inline float exp_of(float x) { return expf(x); }
 __device__ inline double exp_of(double x) { return exp(x); }
 
-/// V elements that lie together: one access of at most 16 bytes.
+/// V elements that lie together: one access of at most 16 bytes, the widest that a thread has. A
+/// row that is read so needs a fourth (float32) or an eighth (bfloat16) of the instructions.
 template <class T, int V>
 struct alignas(sizeof(T) * V) Pack {
   T at[V];
@@ -114,8 +114,9 @@ bool is_packable(Index row, const Pointers*... pointers) {
   return aligned && row % kPackOf<T> == 0;
 }
 
-/// Threads that give each about one of `items`, between a warp and `most`.
-inline unsigned threads_for(Index items, unsigned most = 256) {
+/// Threads that give each about one of `items`, between a warp and `most`: whole warps, as the sums
+/// over a block expect.
+inline unsigned threads_for(Index items, unsigned most = kFewThreads) {
   const Index whole = (items + kWarp - 1) / kWarp * kWarp;
   return whole < kWarp ? kWarp : whole > most ? most : static_cast<unsigned>(whole);
 }
@@ -127,6 +128,16 @@ inline dim3 grid_for(Index items, unsigned threads) {
 }
 
 inline dim3 grid_of_rows(Index rows) { return dim3(static_cast<unsigned>(rows)); }
+
+/// Launches one block a row, of two forms of a kernel: `packs` reads 16 bytes at a time and is
+/// taken where is_packable() says so, `single` one element. A row has `elements` of them to share
+/// out.
+template <class T, class Arguments>
+void launch_on_rows(void (*packs)(Arguments), void (*single)(Arguments), bool packable, Index rows,
+                    Index elements, unsigned most, Stream stream, const Arguments& a) {
+  const Index items = packable ? elements / kPackOf<T> : elements;
+  launch(packable ? packs : single, grid_of_rows(rows), threads_for(items, most), stream, a);
+}
 
 struct Sum {
   template <class V>
@@ -141,7 +152,8 @@ struct Max {
   }
 };
 
-/// All lanes get the result, in an order that is fixed.
+/// All lanes get the result, in an order that is fixed: a butterfly, in which lanes add the same
+/// two numbers and so have the same bits.
 template <class V, class Op>
 __device__ V reduce_warp(V value, Op op) {
   for (int mask = kWarp / 2; mask > 0; mask /= 2) {
@@ -156,12 +168,12 @@ __device__ V reduce_block(V value, Op op) {
   __shared__ V of_warp[kWarp];
   value = reduce_warp(value, op);
   const unsigned warps = blockDim.x / kWarp;
-  __syncthreads();  // the last use of of_warp is over
+  __syncthreads();  // the last use of of_warp is over: kernels reduce more than once
   if (threadIdx.x % kWarp == 0) {
     of_warp[threadIdx.x / kWarp] = value;
   }
   __syncthreads();
-  value = of_warp[0];
+  value = of_warp[0];  // every thread adds all warps' results, in their order
   for (unsigned w = 1; w < warps; ++w) {
     value = op(value, of_warp[w]);
   }

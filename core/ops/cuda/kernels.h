@@ -1,8 +1,9 @@
 // The CUDA kernels behind core/ops/*.h on plain device pointers: what the .cu files beside the CPU
-// operators define for float, double and Bf16, and what core/ops/cuda/*_ops.cpp calls. No torch, no
+// operators define for float, double and Bf16, and what core/ops/cuda/*.cpp calls. No torch, no
 // CUDA types.
 //
-// All enqueue on `stream` and return; definitions, shapes and symbols are those of core/ops/*.h.
+// All enqueue on `stream` and return; definitions and symbols are those of core/ops/*.h (legend:
+// core/ops/kernels/kernels.h). Shapes stand beside the pointers, in a struct's own extents.
 // Every sum has a fixed order, and none is made by atomic additions: the same inputs give the same
 // bits. Errors: kInternal when a launch fails.
 #pragma once
@@ -13,6 +14,8 @@ namespace growmerge::ops::cuda {
 
 using Stream = void*;  // a cudaStream_t
 
+constexpr std::int64_t kIgnoredTarget = -100;  // Batch::kIgnoredTarget, whose header needs torch
+
 // --- rms_norm.cu ---
 
 constexpr Index kRmsNormMost = 16384;  // elements a row (kUnsupported above)
@@ -20,13 +23,13 @@ constexpr Index kRmsNormMost = 16384;  // elements a row (kUnsupported above)
 template <class T>
 struct AddRmsNorm {
   Index rows = 0, d = 0;
-  const T* x = nullptr;
-  const T* delta = nullptr;  // may be null: then sum is not written
-  const T* gain = nullptr;
+  const T* x = nullptr;      // [rows, d]
+  const T* delta = nullptr;  // [rows, d]; may be null: then sum is not written
+  const T* gain = nullptr;   // [d]
   double eps = 0.0;
-  T* sum = nullptr;
-  T* y = nullptr;
-  Acc<T>* rstd = nullptr;
+  T* sum = nullptr;        // [rows, d]; may be x
+  T* y = nullptr;          // [rows, d]
+  Acc<T>* rstd = nullptr;  // [rows]
 };
 template <class T>
 void add_rms_norm(const AddRmsNorm<T>& a, Stream stream);
@@ -34,10 +37,10 @@ void add_rms_norm(const AddRmsNorm<T>& a, Stream stream);
 template <class T>
 struct ApplyRmsNorm {
   Index rows = 0, d = 0;
-  const T* x = nullptr;
-  const T* gain = nullptr;
-  const Acc<T>* rstd = nullptr;
-  T* y = nullptr;
+  const T* x = nullptr;          // [rows, d]
+  const T* gain = nullptr;       // [d]
+  const Acc<T>* rstd = nullptr;  // [rows]
+  T* y = nullptr;                // [rows, d]
 };
 template <class T>
 void apply_rms_norm(const ApplyRmsNorm<T>& a, Stream stream);
@@ -45,14 +48,15 @@ void apply_rms_norm(const ApplyRmsNorm<T>& a, Stream stream);
 template <class T>
 struct RmsNormBackward {
   Index rows = 0, d = 0;
-  const T* dy = nullptr;
-  const T* x = nullptr;
-  const T* gain = nullptr;
-  const Acc<T>* rstd = nullptr;
-  T* dx = nullptr;
-  Acc<T>* dgain = nullptr;
-  Acc<T>* partial = nullptr;  // scratch [rms_norm_parts(rows), d]
+  const T* dy = nullptr;         // [rows, d]
+  const T* x = nullptr;          // [rows, d]
+  const T* gain = nullptr;       // [d]
+  const Acc<T>* rstd = nullptr;  // [rows]
+  T* dx = nullptr;               // [rows, d], added to
+  Acc<T>* dgain = nullptr;       // [d], added to
+  Acc<T>* partial = nullptr;     // scratch [rms_norm_parts(rows), d]
 };
+/// How many parts the rows are cut into, each of which sums dgain by itself.
 [[nodiscard]] Index rms_norm_parts(Index rows);
 template <class T>
 void rms_norm_backward(const RmsNormBackward<T>& a, Stream stream);
@@ -62,11 +66,11 @@ void rms_norm_backward(const RmsNormBackward<T>& a, Stream stream);
 template <class T>
 struct Rope {
   Index rows = 0, heads = 0, head_dim = 0;
-  const float* cos = nullptr;
-  const float* sin = nullptr;
-  const std::int32_t* positions = nullptr;
+  const float* cos = nullptr;               // [P, head_dim / 2]
+  const float* sin = nullptr;               // [P, head_dim / 2]
+  const std::int32_t* positions = nullptr;  // [rows], each below P
   bool inverse = false;
-  T* x = nullptr;
+  T* x = nullptr;  // [rows, heads head_dim], in place
 };
 template <class T>
 void rope(const Rope<T>& a, Stream stream);
@@ -74,28 +78,37 @@ void rope(const Rope<T>& a, Stream stream);
 // --- gated_mlp.cu; activation: 0 silu, 1 gelu, 2 gelu_tanh ---
 
 template <class T>
-struct Gated {
+struct GatedForward {
   int activation = 0;
   Index n = 0;
-  T* gate = nullptr;  // forward only reads gate and up
-  T* up = nullptr;
-  T* out = nullptr;  // forward: the result; backward: the gradient, which becomes it
+  const T* gate = nullptr;  // [n]
+  const T* up = nullptr;    // [n]
+  T* out = nullptr;         // [n]
 };
 template <class T>
-void gated_forward(const Gated<T>& a, Stream stream);
+void gated_forward(const GatedForward<T>& a, Stream stream);
+
 template <class T>
-void gated_backward(const Gated<T>& a, Stream stream);
+struct GatedBackward {
+  int activation = 0;
+  Index n = 0;
+  T* gate_to_dgate = nullptr;  // [n]
+  T* up_to_dup = nullptr;      // [n]
+  T* dout_to_out = nullptr;    // [n]
+};
+template <class T>
+void gated_backward(const GatedBackward<T>& a, Stream stream);
 
 // --- cross_entropy.cu ---
 
 template <class T>
 struct SoftmaxTile {
-  Index rows = 0, width = 0, first = 0;
-  T* logits = nullptr;
-  const std::int64_t* targets = nullptr;
-  Acc<T>* max = nullptr;
-  Acc<T>* sum = nullptr;
-  Acc<T>* at_target = nullptr;
+  Index rows = 0, width = 0, first = 0;   // first: the tile's first column of the vocabulary
+  T* logits_to_exps = nullptr;            // [rows, width]
+  const std::int64_t* targets = nullptr;  // [rows]
+  Acc<T>* max = nullptr;                  // [rows]
+  Acc<T>* sum = nullptr;                  // [rows]
+  Acc<T>* at_target = nullptr;            // [rows]
 };
 template <class T>
 void softmax_tile(const SoftmaxTile<T>& a, Stream stream);
@@ -103,11 +116,11 @@ void softmax_tile(const SoftmaxTile<T>& a, Stream stream);
 template <class A>
 struct CombineTiles {
   Index tiles = 0, rows = 0;
-  A* max = nullptr;
-  const A* sum = nullptr;
-  const A* at_target = nullptr;
-  const std::int64_t* targets = nullptr;
-  A* nll = nullptr;
+  A* max_to_factor = nullptr;             // [tiles, rows]
+  const A* sum = nullptr;                 // [tiles, rows]
+  const A* at_target = nullptr;           // [rows]
+  const std::int64_t* targets = nullptr;  // [rows]
+  A* nll = nullptr;                       // [rows]
 };
 template <class A>
 void combine_tiles(const CombineTiles<A>& a, Stream stream);
@@ -115,12 +128,12 @@ void combine_tiles(const CombineTiles<A>& a, Stream stream);
 template <class T>
 struct SubtractTargets {
   Index rows = 0, d = 0;
-  const std::int64_t* targets = nullptr;
+  const std::int64_t* targets = nullptr;  // [rows]
   double scale = 1.0;
-  const T* weight = nullptr;
-  const T* x = nullptr;
-  Acc<T>* dx = nullptr;
-  T* scaled = nullptr;
+  const T* weight = nullptr;  // [V, d]
+  const T* x = nullptr;       // [rows, d]
+  Acc<T>* dx = nullptr;       // [rows, d], added to
+  T* scaled = nullptr;        // [rows, d]
 };
 template <class T>
 void subtract_targets(const SubtractTargets<T>& a, Stream stream);
@@ -128,10 +141,10 @@ void subtract_targets(const SubtractTargets<T>& a, Stream stream);
 template <class T>
 struct LogProbs {
   Index rows = 0, width = 0;
-  const T* logits = nullptr;
-  const std::int64_t* targets = nullptr;
-  Acc<T>* log_prob = nullptr;
-  bool* greedy = nullptr;  // may be null
+  const T* logits = nullptr;              // [rows, width]
+  const std::int64_t* targets = nullptr;  // [rows]
+  Acc<T>* log_prob = nullptr;             // [rows]
+  bool* greedy = nullptr;                 // [rows]; may be null
 };
 template <class T>
 void log_probs(const LogProbs<T>& a, Stream stream);
@@ -139,10 +152,10 @@ void log_probs(const LogProbs<T>& a, Stream stream);
 template <class T>
 struct ScaleRows {
   Index rows = 0, d = 0;
-  const T* x = nullptr;
-  const Acc<T>* scale = nullptr;
-  T* y = nullptr;         // scale_rows()
-  Acc<T>* sum = nullptr;  // add_scaled_rows()
+  const T* x = nullptr;           // [rows, d]
+  const Acc<T>* scale = nullptr;  // [rows]
+  T* y = nullptr;                 // scale_rows(): [rows, d]; may be x
+  Acc<T>* sum = nullptr;          // add_scaled_rows(): [rows, d], added to
 };
 template <class T>
 void scale_rows(const ScaleRows<T>& a, Stream stream);
@@ -154,14 +167,15 @@ void add_scaled_rows(const ScaleRows<T>& a, Stream stream);
 template <class T>
 struct EmbeddingForward {
   Index n = 0, d = 0;
-  const std::int64_t* tokens = nullptr;
-  const T* table = nullptr;
-  T* x = nullptr;
+  const std::int64_t* tokens = nullptr;  // [n], each a row of table
+  const T* table = nullptr;              // [V, d]
+  T* x = nullptr;                        // [n, d]
 };
 template <class T>
 void embedding_forward(const EmbeddingForward<T>& a, Stream stream);
 
-/// What the gradient sorts by: the token, or `vocab` where that is negative; and 0, 1, 2, ...
+/// What the gradient sorts by: the token, or `vocab` where that is negative, so that what is
+/// ignored comes last; and 0, 1, 2, ... tokens, keys, positions [n].
 void embedding_keys(Index n, std::int32_t vocab, const std::int64_t* tokens, std::int32_t* keys,
                     std::int32_t* positions, Stream stream);
 
@@ -169,10 +183,10 @@ template <class T>
 struct EmbeddingBackward {
   Index n = 0, d = 0;
   std::int32_t vocab = 0;
-  const std::int32_t* keys = nullptr;       // ascending
-  const std::int32_t* positions = nullptr;  // ascending where keys are equal
-  const T* dx = nullptr;
-  Acc<T>* dtable = nullptr;
+  const std::int32_t* keys = nullptr;       // [n], ascending
+  const std::int32_t* positions = nullptr;  // [n], ascending where keys are equal
+  const T* dx = nullptr;                    // [n, d]
+  Acc<T>* dtable = nullptr;                 // [vocab, d], added to
 };
 template <class T>
 void embedding_backward(const EmbeddingBackward<T>& a, Stream stream);
@@ -189,17 +203,17 @@ struct Attention {
   double scale = 1.0;
   const std::int32_t* starts = nullptr;  // [segments + 1]; null: all keys are one segment
   Index segments = 0;
-  const T* q = nullptr;
-  const T* k = nullptr;
-  const T* v = nullptr;
-  T* out = nullptr;
-  Acc<T>* lse = nullptr;  // forward: may be null
+  const T* q = nullptr;   // [n, heads head_dim]
+  const T* k = nullptr;   // [num_keys, kv_heads head_dim]
+  const T* v = nullptr;   // like k
+  T* out = nullptr;       // like q
+  Acc<T>* lse = nullptr;  // [heads, n]; forward: may be null
   // Backward. dq may be q; dk and dv are no tensors that are read.
-  const T* dout = nullptr;
+  const T* dout = nullptr;  // like q
   Acc<T>* delta = nullptr;  // scratch [heads, n]
-  T* dq = nullptr;
-  T* dk = nullptr;
-  T* dv = nullptr;
+  T* dq = nullptr;          // like q
+  T* dk = nullptr;          // like k
+  T* dv = nullptr;          // like k
 };
 template <class T>
 void attention_forward(const Attention<T>& a, Stream stream);
@@ -211,10 +225,10 @@ void attention_backward(const Attention<T>& a, Stream stream);
 template <class A>
 struct RowLosses {
   Index rows = 0, row_tokens = 0;
-  const A* nll = nullptr;
-  const std::int64_t* targets = nullptr;
-  double* loss_sum = nullptr;
-  std::int64_t* num_targets = nullptr;
+  const A* nll = nullptr;                 // [rows, row_tokens]
+  const std::int64_t* targets = nullptr;  // [rows, row_tokens]
+  double* loss_sum = nullptr;             // [rows]
+  std::int64_t* num_targets = nullptr;    // [rows]
 };
 template <class A>
 void row_losses(const RowLosses<A>& a, Stream stream);
@@ -225,14 +239,16 @@ void row_losses(const RowLosses<A>& a, Stream stream);
 constexpr Index kAdamWPiece = 1 << 15;
 constexpr int kAdamWMost = 64;  // tensors a launch
 
-/// Some tensors of one launch, cut into pieces: those of tensor t begin at piece first[t].
+/// Some tensors of one launch, cut into pieces: those of tensor t begin at piece first[t]. The
+/// lists travel as the kernel's argument (4 kB at most), so nothing has to be copied to the device
+/// first.
 template <class T>
 struct AdamWTensors {
   int count = 0;
   int pieces = 0;
   int first[kAdamWMost];
   Index n[kAdamWMost];
-  const T* grad[kAdamWMost];
+  const T* grad[kAdamWMost];  // all pointers of tensor t: [n[t]]
   // squared_norm_pieces() needs no more.
   T* param[kAdamWMost];
   T* m[kAdamWMost];
@@ -254,15 +270,17 @@ struct AdamWConstants {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0;
 };
 
-/// `schedule` and `factors` as AdamWSchedule and AdamWFactors (core/ops/cuda_ops.h) order them.
+/// `schedule` and `factors` as AdamWSchedule and AdamWFactors (core/ops/adamw_factors.h) order
+/// them; the other three are one number each.
 void adamw_factors(const double* schedule, const double* squared_norm, const double* loss_sum,
                    const double* num_targets, double* factors, Stream stream);
 template <class T>
 void adamw_step(const AdamWTensors<T>& tensors, const AdamWConstants& constants,
                 const double* factors, Stream stream);
-/// sums[i] becomes the sum of squares of piece i.
+/// sums[i] becomes the sum of squares of piece i; sums [tensors.pieces].
 template <class T>
 void squared_norm_pieces(const AdamWTensors<T>& tensors, double* sums, Stream stream);
+/// total becomes the sum of sums [pieces].
 void sum_pieces(Index pieces, const double* sums, double* total, Stream stream);
 
 }  // namespace growmerge::ops::cuda

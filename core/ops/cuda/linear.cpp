@@ -3,6 +3,8 @@
 //
 // cuBLASLt counts columns first: a row-major [r, c] matrix with rows of `stride` elements is its
 // [c, r] matrix with leading dimension `stride`. So c = a b row by row is c^T = b^T a^T to it.
+//
+// Shapes (legend: core/ops/kernels/kernels.h): x, dx [N, I]; weight, dweight [O, I]; y, dy [N, O].
 #include <ATen/cuda/CUDAContextLight.h>
 #include <cublasLt.h>
 
@@ -62,7 +64,7 @@ struct Matrix {
       : data(tensor.data_ptr()),
         rows(tensor.size(0)),
         columns(tensor.size(1)),
-        stride(rows > 1 ? tensor.stride(0) : columns),
+        stride(rows > 1 ? tensor.stride(0) : columns),  // a single row's says nothing
         type(cuda_type(tensor.scalar_type())) {
     GM_CHECK(tensor.is_cuda() && (columns <= 1 || tensor.stride(1) == 1), kInvalidArgument,
              "products on CUDA take matrices on the device whose rows are contiguous");
@@ -144,6 +146,7 @@ struct Plan {
   Layout first, second, result;
 };
 
+/// By cuBLASLt's own heuristic; no product is tried.
 cublasLtMatmulAlgo_t choose(const Product& p, const Plan& plan, std::size_t workspace) {
   Preference preference;
   check(cublasLtMatmulPreferenceCreate(preference.address()), "MatmulPreferenceCreate");
@@ -171,6 +174,7 @@ cublasLtMatmulAlgo_t choose(const Product& p, const Plan& plan, std::size_t work
   return best.algo;
 }
 
+/// Chosen once for each key, so that equal products have equal bits in every step.
 cublasLtMatmulAlgo_t algorithm(const Product& p, const Plan& plan, int device,
                                std::size_t workspace) {
   static std::mutex mutex;
@@ -184,6 +188,7 @@ cublasLtMatmulAlgo_t algorithm(const Product& p, const Plan& plan, int device,
   return chosen.emplace(key, choose(p, plan, workspace)).first->second;
 }
 
+/// Enqueues p where the tensor lies.
 void multiply(const Product& p, const at::Tensor& where) {
   p.check_shapes();
   if (p.c.rows == 0 || p.c.columns == 0) {
@@ -194,6 +199,7 @@ void multiply(const Product& p, const at::Tensor& where) {
   // One a stream, from LibTorch's allocator.
   const std::size_t workspace = at::cuda::getCUDABlasLtWorkspaceSize();
   const cublasLtMatmulAlgo_t algo = algorithm(p, plan, where.get_device(), workspace);
+  // alpha and beta are read as the type that the product computes in.
   constexpr double kOne = 1.0;
   constexpr float kOneFloat = 1.0F;
   const float beta_float = static_cast<float>(p.beta);
@@ -207,18 +213,19 @@ void multiply(const Product& p, const at::Tensor& where) {
         "Matmul");
 }
 
-void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
+void linear_forward(const at::Tensor& x_NI, const at::Tensor& weight_OI, const at::Tensor& y_NO,
                     double beta) {
-  multiply({Matrix(x), false, Matrix(weight), true, Matrix(y), beta}, x);
+  multiply({Matrix(x_NI), false, Matrix(weight_OI), true, Matrix(y_NO), beta}, x_NI);
 }
 
-void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
-                           double beta) {
-  multiply({Matrix(dy), false, Matrix(weight), false, Matrix(dx), beta}, dy);
+void linear_backward_input(const at::Tensor& dy_NO, const at::Tensor& weight_OI,
+                           const at::Tensor& dx_NI, double beta) {
+  multiply({Matrix(dy_NO), false, Matrix(weight_OI), false, Matrix(dx_NI), beta}, dy_NO);
 }
 
-void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
-  multiply({Matrix(dy), true, Matrix(x), false, Matrix(dweight), 1.0}, dy);
+void linear_backward_weight(const at::Tensor& dy_NO, const at::Tensor& x_NI,
+                            const at::Tensor& dweight_OI) {
+  multiply({Matrix(dy_NO), true, Matrix(x_NI), false, Matrix(dweight_OI), 1.0}, dy_NO);
 }
 
 }  // namespace
