@@ -11,6 +11,8 @@
 #include "core/model/tensor_table.h"
 #include "core/ops/adamw_kernel.h"
 
+// Shapes: a parameter's gradient, moments and compute copy have its shape; all are walked over as
+// flat arrays, cut into pieces. Symbols: core/ops/adamw.h.
 namespace growmerge {
 namespace {
 
@@ -36,7 +38,7 @@ std::vector<Piece> cut_into_pieces(const ParamMap& tensors) {
   return pieces;
 }
 
-// One tensor's buffers, type-erased by dtype.
+// One parameter's buffers, of one shape. They hold references to the tensors' memory, no copies.
 struct Buffers {
   at::Tensor param, grad, m, v, compute;
   bool decayed = false;
@@ -75,6 +77,7 @@ Buffers buffers_of(const std::string& name, const at::Tensor& param, const Param
   return out;
 }
 
+/// One step of elements [piece.begin, piece.end) of one parameter, everything in place.
 template <class T>
 void step_piece(const Buffers& b, const Piece& piece, const adamw::Factors& factors) {
   const std::int64_t n = piece.end - piece.begin;
@@ -86,6 +89,7 @@ void step_piece(const Buffers& b, const Piece& piece, const adamw::Factors& fact
     bf16 = static_cast<std::uint16_t*>(b.compute.data_ptr()) + piece.begin;
   }
   adamw::step(arrays, bf16, n, factors);
+  // A copy in the parameter's own dtype; none where that is the parameter itself.
   if (b.compute.defined() && bf16 == nullptr && b.compute.data_ptr() != b.param.data_ptr()) {
     std::copy(param, param + n, b.compute.data_ptr<T>() + piece.begin);
   }
@@ -121,6 +125,7 @@ void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& stat
                  double grad_scale, const AdamWConfig& config, const ParamMap& compute) {
   const profile::Scope scope("adamw");
   config.validate();
+  // All checks before the first change: a step is taken by every parameter or by none.
   std::vector<Buffers> tensors;
   for (const auto& [name, param] : params) {
     tensors.push_back(buffers_of(name, param, grads, state, compute));
@@ -128,6 +133,7 @@ void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& stat
     tensors.back().decayed = config.decay_all || (place ? place->row->decays : param.dim() >= 2);
   }
   ++state.step;
+  // In float64, once a step: 1 - beta^t cancels while beta^t is near 1.
   const double t = static_cast<double>(state.step);
   adamw::Factors plain;
   plain.beta1 = config.beta1;
@@ -136,7 +142,7 @@ void adamw_step_(const ParamMap& params, const ParamMap& grads, AdamWState& stat
   plain.grad_scale = grad_scale;
   plain.step_size = lr / (1.0 - std::pow(config.beta1, t));
   plain.inv_root_correction2 = 1.0 / std::sqrt(1.0 - std::pow(config.beta2, t));
-  adamw::Factors decayed = plain;
+  adamw::Factors decayed = plain;  // decay is decoupled: it shrinks the parameter, not the gradient
   decayed.keep = 1.0 - lr * config.weight_decay;
 
   const std::vector<Piece> pieces = cut_into_pieces(params);
@@ -178,7 +184,7 @@ double squared_norm(const ParamMap& grads) {
                   : adamw::sum_of_squares(tensor.const_data_ptr<float>() + piece.begin, n);
         }
       });
-  double total = 0.0;
+  double total = 0.0;  // piece by piece in their order, whoever summed them
   for (const double sum : sums) {
     total += sum;
   }

@@ -6,6 +6,8 @@
 // first). Arithmetic and state are float32 (float64 for float64 parameters). Weight decay applies
 // to what the table of tensors says (matrices, the embedding; of other names: dim >= 2) unless
 // decay_all.
+//
+// Symbols: p parameter, g gradient, m and v moments, all of one shape; t steps taken.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,11 @@
 #include "core/ops/adamw_kernel.h"
 
-// Compiled with options of its own (core/CMakeLists.txt): -O3, no contraction, no errno.
+// Compiled with options of its own (core/CMakeLists.txt): -O3, no contraction, no errno. Without
+// contraction a * b + c is rounded twice everywhere, so that a step has the same bits on a
+// processor without fused multiply-adds and on a GPU (core/ops/adamw.cu); without errno, sqrt is an
+// instruction and the loops become vector code.
+//
+// It shares nothing with core/ops/kernels/, which is compiled the other way.
 namespace growmerge::adamw {
 namespace {
 
@@ -9,6 +14,8 @@ namespace {
 GM_INLINE float root(float x) { return __builtin_sqrtf(x); }
 GM_INLINE double root(double x) { return __builtin_sqrt(x); }
 
+/// To the nearest, ties to even: half of the last kept bit is added, a little less where that bit
+/// is 0, and the rest is cut off. NaN by itself, of which that could make an infinity.
 GM_INLINE std::uint16_t round_to_bf16(float value) {
   std::uint32_t bits = 0;
   __builtin_memcpy(&bits, &value, sizeof(bits));
@@ -17,14 +24,19 @@ GM_INLINE std::uint16_t round_to_bf16(float value) {
   return static_cast<std::uint16_t>(nan ? 0x7FC0U : rounded);
 }
 
+/// One pass over four arrays [n] (and the copy): AdamW is bound by memory, so everything that is
+/// done to an element is done while it is in a register. kCopy is a constant, so that the loop
+/// has no branch.
 template <class T, bool kCopy>
 GM_INLINE void step_body(const Arrays<T>& arrays, std::uint16_t* bf16, std::int64_t n,
                          const Factors& f) {
+  // None overlaps another; else the compiler would have to reload after every store.
   T* __restrict__ param = arrays.param;
   const T* __restrict__ grad = arrays.grad;
   T* __restrict__ m = arrays.m;
   T* __restrict__ v = arrays.v;
   std::uint16_t* __restrict__ copy = bf16;
+  // Rounded to T once: 1 - beta in float64 first, or 1 - 0.999F would carry beta's rounding.
   const T beta1 = static_cast<T>(f.beta1);
   const T beta2 = static_cast<T>(f.beta2);
   const T rest1 = static_cast<T>(1.0 - f.beta1);
@@ -59,6 +71,8 @@ GM_INLINE void step_either(const Arrays<T>& arrays, std::uint16_t* bf16, std::in
   }
 }
 
+/// Sum of squares of x [n]. The order is the definition and not the compiler's choice: element i is
+/// added to sum i mod 16, then the sums are added pairwise, at every vector width alike.
 template <class T>
 GM_INLINE double square_body(const T* __restrict__ x, std::int64_t n) {
   constexpr int kLanes = 16;
@@ -71,7 +85,7 @@ GM_INLINE double square_body(const T* __restrict__ x, std::int64_t n) {
       lanes[lane] += value * value;
     }
   }
-  for (int lane = 0; i < n; ++i, ++lane) {
+  for (int lane = 0; i < n; ++i, ++lane) {  // fewer than 16
     const double value = static_cast<double>(x[i]);
     lanes[lane] += value * value;
   }
@@ -91,6 +105,8 @@ struct Kernels {
   double (*squares_double)(const double*, std::int64_t);
 };
 
+// A function's target attribute decides which instructions its inlined body may use, so each set is
+// one copy of four functions.
 #define GM_KERNELS(suffix, ...)                                                                    \
   __VA_ARGS__ void step_float_##suffix(const Arrays<float>& a, std::uint16_t* b, std::int64_t n,   \
                                        const Factors& f) {                                         \
@@ -113,6 +129,7 @@ GM_KERNELS(avx2, __attribute__((target("avx2"))))
 GM_KERNELS(avx512, __attribute__((target("avx512f,avx512bw,avx512vl,prefer-vector-width=512"))))
 #endif
 
+/// The widest set that this processor runs.
 Kernels choose_kernels() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

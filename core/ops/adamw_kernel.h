@@ -18,6 +18,7 @@ struct Factors {
   double keep = 1.0;                  // 1 - lr * weight_decay
 };
 
+/// All [n] of step(); none overlaps another.
 template <class T>
 struct Arrays {
   T* param = nullptr;
@@ -26,7 +27,8 @@ struct Arrays {
   T* v = nullptr;
 };
 
-/// `bf16` (may be null) receives the new parameters, rounded to the nearest bfloat16, ties to even.
+/// One step of n elements, param, m and v in place. `bf16` [n] (may be null) receives the new
+/// parameters, rounded to the nearest bfloat16, ties to even.
 void step(const Arrays<float>& arrays, std::uint16_t* bf16, std::int64_t n, const Factors& factors);
 void step(const Arrays<double>& arrays, std::uint16_t* bf16, std::int64_t n,
           const Factors& factors);

@@ -4,22 +4,20 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 #include <numeric>
 #include <vector>
 
 #include "core/ops/dispatch.h"
+#include "core/ops/scratch.h"
 
+// Shapes (legend: kernels/kernels.h): q, out, dout, dq [N, H h]; k, v, dk, dv [N, K h]; lse [H, N].
+// A key-value head and the group of H / K query heads that read it make one task for each segment.
 namespace growmerge::ops {
 namespace {
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-
-/// Runs fn(segment, key-value head, scratch) for each of both, most keys first, each thread taking
-/// the next one that nobody has taken.
+/// Runs fn(segment, key-value head, scratch) for each of both, each thread taking the next one that
+/// nobody has taken: lengths differ, so an even share of tasks would be an uneven share of work.
+/// Most keys first, or a long task that comes last would be waited for by all other threads.
 template <class A, class Fn>
 void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> starts,
                    const Prefixes* prefixes, bool backward, Fn&& fn) {
@@ -39,9 +37,9 @@ void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> st
   std::atomic<std::int64_t> next{0};
   const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), tasks);
   at::parallel_for(0, threads, 1, [&](std::int64_t first, std::int64_t last) {
-    const std::size_t bytes = (static_cast<std::size_t>(scratch) * sizeof(A) + 63) / 64 * 64;
-    const std::unique_ptr<void, Free> memory(std::aligned_alloc(64, bytes));
-    GM_CHECK(memory != nullptr, kIo, "attention: out of memory for ", bytes, " bytes of scratch");
+    // Enough for the longest segment, and the same for each of the thread's tasks.
+    const ScratchMemory memory =
+        make_scratch(static_cast<std::size_t>(scratch) * sizeof(A), "attention");
     for (std::int64_t thread = first; thread < last; ++thread) {
       for (std::int64_t task = next++; task < tasks; task = next++) {
         const std::int32_t s = order[static_cast<std::size_t>(task / shape.num_kv_heads)];
@@ -51,6 +49,7 @@ void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> st
   });
 }
 
+/// What all tasks have in common: strides and sizes.
 template <class T>
 AttentionTask<T> make_task(const AttentionShape& shape, std::int64_t num_positions) {
   AttentionTask<T> task;
@@ -61,6 +60,29 @@ AttentionTask<T> make_task(const AttentionShape& shape, std::int64_t num_positio
   task.group = shape.num_heads / shape.num_kv_heads;
   task.scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
   return task;
+}
+
+/// `whole` points at whole tensors (null where there is none); in the result the pointers stand at
+/// the task's first position and at its first head.
+template <class T>
+AttentionTask<T> task_at(const AttentionTask<T>& whole, std::int64_t first_position,
+                         std::int64_t kv_head) {
+  AttentionTask<T> t = whole;
+  const auto advance = [](auto*& pointer, std::int64_t elements) {
+    pointer = pointer == nullptr ? nullptr : pointer + elements;
+  };
+  const std::int64_t at_q = first_position * t.q_stride + kv_head * t.group * t.head_dim;
+  const std::int64_t at_kv = first_position * t.kv_stride + kv_head * t.head_dim;
+  advance(t.q, at_q);
+  advance(t.out, at_q);
+  advance(t.dout, at_q);
+  advance(t.dq, at_q);
+  advance(t.k, at_kv);
+  advance(t.v, at_kv);
+  advance(t.dk, at_kv);
+  advance(t.dv, at_kv);
+  advance(t.lse, kv_head * t.group * t.lse_stride + first_position);
+  return t;
 }
 
 /// Pairs of a query and a key at or before it.
@@ -74,47 +96,47 @@ double scored_pairs(std::span<const std::int32_t> starts, const Prefixes* prefix
   return sum;
 }
 
+/// Of `products` products over each pair's h elements, in every query head.
+profile::Work work_of(double products, double pairs, const AttentionShape& shape,
+                      std::initializer_list<at::Tensor> moved) {
+  return {.flops = 2.0 * products * pairs * static_cast<double>(shape.num_heads * shape.head_dim),
+          .bytes = bytes_of(moved)};
+}
+
 }  // namespace
 
-void attention_forward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                       const at::Tensor& lse, const Prefixes* prefixes) {
-  if (q.is_cuda()) {
-    return cuda_ops().attention_forward(shape, segments, q, k, v, out, lse, prefixes);
+void attention_forward(const AttentionShape& shape, const Segments& segments,
+                       const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                       const at::Tensor& out_NHh, const at::Tensor& lse_HN,
+                       const Prefixes* prefixes) {
+  if (q_NHh.is_cuda()) {
+    return cuda_ops().attention_forward(shape, segments, q_NHh, k_NKh, v_NKh, out_NHh, lse_HN,
+                                        prefixes);
   }
-  const std::span<const std::int32_t> segment_starts = segments.starts;
-  const profile::Scope scope("attention_forward", [&] {
-    return profile::Work{.flops = 4.0 * scored_pairs(segment_starts, prefixes) *
-                                  static_cast<double>(shape.num_heads * shape.head_dim),
-                         .bytes = bytes_of({q, k, v, out})};
+  const std::span<const std::int32_t> starts = segments.starts;
+  const profile::Scope scope("attention_forward", [&] {  // q k^T and P v
+    return work_of(2.0, scored_pairs(starts, prefixes), shape, {q_NHh, k_NKh, v_NKh, out_NHh});
   });
-  const std::int64_t n = q.size(0);
-  GM_ASSERT(prefixes == nullptr || prefixes->starts.size() == segment_starts.size());
-  dispatch(q.scalar_type(), [&](auto type) {
+  GM_ASSERT(prefixes == nullptr || prefixes->starts.size() == starts.size());
+  dispatch(q_NHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    const AttentionTask<T> common = make_task<T>(shape, n);
-    const T* qp = const_data<T>(q);
-    const T* kp = const_data<T>(k);
-    const T* vp = const_data<T>(v);
-    T* op = data<T>(out);
-    A* lp = lse.defined() ? data<A>(lse) : nullptr;
-    for_each_task<A>(shape, segment_starts, prefixes, false,
-                     [&](std::size_t segment, std::int64_t head, A* scratch) {
-                       AttentionTask<T> t = common;
-                       const std::int64_t start = segment_starts[segment];
-                       const std::int64_t at_q = start * t.q_stride + head * t.group * t.head_dim;
-                       const std::int64_t at_k = start * t.kv_stride + head * t.head_dim;
-                       t.q = qp + at_q;
-                       t.out = op + at_q;
-                       t.k = kp + at_k;
-                       t.v = vp + at_k;
-                       t.lse = lp != nullptr ? lp + head * t.group * n + start : nullptr;
-                       t.q_len = t.k_len = segment_starts[segment + 1] - start;
+    AttentionTask<T> whole = make_task<T>(shape, q_NHh.size(0));
+    whole.q = const_data<T>(q_NHh);
+    whole.k = const_data<T>(k_NKh);
+    whole.v = const_data<T>(v_NKh);
+    whole.out = data<T>(out_NHh);
+    whole.lse = lse_HN.defined() ? data<A>(lse_HN) : nullptr;
+    for_each_task<A>(shape, starts, prefixes, false,
+                     [&](std::size_t segment, std::int64_t kv_head, A* scratch) {
+                       const std::int64_t start = starts[segment];
+                       AttentionTask<T> t = task_at(whole, start, kv_head);
+                       t.q_len = t.k_len = starts[segment + 1] - start;
                        if (prefixes != nullptr) {
+                         // A prefix's rows lie anywhere in the batch, so they count from its start.
                          const auto rows = prefixes->of(segment);
-                         t.prefix_k = kp + head * t.head_dim;
-                         t.prefix_v = vp + head * t.head_dim;
+                         t.prefix_k = whole.k + kv_head * t.head_dim;
+                         t.prefix_v = whole.v + kv_head * t.head_dim;
                          t.prefix_rows = rows.data();
                          t.prefix_len = static_cast<std::int64_t>(rows.size());
                          t.k_len += t.prefix_len;
@@ -125,81 +147,68 @@ void attention_forward(const AttentionShape& shape, const Segments& segments, co
   });
 }
 
-void attention_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                        const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                        const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
-                        const at::Tensor& dk, const at::Tensor& dv) {
-  if (q.is_cuda()) {
-    return cuda_ops().attention_backward(shape, segments, q, k, v, out, lse, dout, dq, dk, dv);
+void attention_backward(const AttentionShape& shape, const Segments& segments,
+                        const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                        const at::Tensor& out_NHh, const at::Tensor& lse_HN,
+                        const at::Tensor& dout_NHh, const at::Tensor& dq_NHh,
+                        const at::Tensor& dk_NKh, const at::Tensor& dv_NKh) {
+  if (q_NHh.is_cuda()) {
+    return cuda_ops().attention_backward(shape, segments, q_NHh, k_NKh, v_NKh, out_NHh, lse_HN,
+                                         dout_NHh, dq_NHh, dk_NKh, dv_NKh);
   }
-  const std::span<const std::int32_t> segment_starts = segments.starts;
-  const profile::Scope scope("attention_backward", [&] {
-    return profile::Work{.flops = 10.0 * scored_pairs(segment_starts, nullptr) *
-                                  static_cast<double>(shape.num_heads * shape.head_dim),
-                         .bytes = bytes_of({q, k, v, out, dout, dq, dk, dv})};
+  const std::span<const std::int32_t> starts = segments.starts;
+  const profile::Scope scope("attention_backward", [&] {  // S and dP again, dV, dK and dQ
+    return work_of(5.0, scored_pairs(starts, nullptr), shape,
+                   {q_NHh, k_NKh, v_NKh, out_NHh, dout_NHh, dq_NHh, dk_NKh, dv_NKh});
   });
-  const std::int64_t n = q.size(0);
-  dispatch(q.scalar_type(), [&](auto type) {
+  dispatch(q_NHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    AttentionTask<T> common = make_task<T>(shape, n);
-    common.q = const_data<T>(q);
-    common.k = const_data<T>(k);
-    common.v = const_data<T>(v);
-    common.out = data<T>(out);
-    common.lse = data<A>(lse);
-    common.dout = const_data<T>(dout);
-    common.dq = data<T>(dq);
-    common.dk = data<T>(dk);
-    common.dv = data<T>(dv);
-    for_each_task<A>(shape, segment_starts, nullptr, true,
-                     [&](std::size_t segment, std::int64_t head, A* scratch) {
-                       AttentionTask<T> t = common;
-                       const std::int64_t start = segment_starts[segment];
-                       const std::int64_t at_q = start * t.q_stride + head * t.group * t.head_dim;
-                       const std::int64_t at_k = start * t.kv_stride + head * t.head_dim;
-                       t.q += at_q;
-                       t.out += at_q;
-                       t.dout += at_q;
-                       t.dq += at_q;
-                       t.k += at_k;
-                       t.v += at_k;
-                       t.dk += at_k;
-                       t.dv += at_k;
-                       t.lse += head * t.group * n + start;
-                       t.q_len = t.k_len = segment_starts[segment + 1] - start;
+    AttentionTask<T> whole = make_task<T>(shape, q_NHh.size(0));
+    whole.q = const_data<T>(q_NHh);
+    whole.k = const_data<T>(k_NKh);
+    whole.v = const_data<T>(v_NKh);
+    whole.out = data<T>(out_NHh);
+    whole.lse = data<A>(lse_HN);
+    whole.dout = const_data<T>(dout_NHh);
+    // These may be q, k and v: a task has read a row before it writes a gradient there.
+    whole.dq = data<T>(dq_NHh);
+    whole.dk = data<T>(dk_NKh);
+    whole.dv = data<T>(dv_NKh);
+    for_each_task<A>(shape, starts, nullptr, true,
+                     [&](std::size_t segment, std::int64_t kv_head, A* scratch) {
+                       const std::int64_t start = starts[segment];
+                       AttentionTask<T> t = task_at(whole, start, kv_head);
+                       t.q_len = t.k_len = starts[segment + 1] - start;
                        t.scratch = scratch;
                        kernels<T>().attention_backward(t);
                      });
   });
 }
 
-void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
-                      const at::Tensor& k, const at::Tensor& v, const at::Tensor& out) {
-  if (q.is_cuda()) {
-    return cuda_ops().attention_cached(shape, num_keys, q, k, v, out);
+void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q_MHh,
+                      const at::Tensor& k_NKh, const at::Tensor& v_NKh, const at::Tensor& out_MHh) {
+  if (q_MHh.is_cuda()) {
+    return cuda_ops().attention_cached(shape, num_keys, q_MHh, k_NKh, v_NKh, out_MHh);
   }
-  dispatch(q.scalar_type(), [&](auto type) {
+  dispatch(q_MHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    const AttentionTask<T> common = make_task<T>(shape, q.size(0));
-    const T* qp = const_data<T>(q);
-    const T* kp = const_data<T>(k);
-    const T* vp = const_data<T>(v);
-    T* op = data<T>(out);
-    const std::array<std::int32_t, 2> whole = {0, static_cast<std::int32_t>(num_keys)};
-    for_each_task<A>(shape, whole, nullptr, false, [&](std::size_t, std::int64_t head, A* scratch) {
-      AttentionTask<T> t = common;
-      const std::int64_t at_q = head * t.group * t.head_dim;
-      t.q = qp + at_q;
-      t.out = op + at_q;
-      t.k = kp + head * t.head_dim;
-      t.v = vp + head * t.head_dim;
-      t.q_len = q.size(0);
-      t.k_len = num_keys;
-      t.scratch = scratch;
-      kernels<T>().attention_forward(t);
-    });
+    AttentionTask<T> whole = make_task<T>(shape, q_MHh.size(0));
+    whole.q = const_data<T>(q_MHh);
+    whole.k = const_data<T>(k_NKh);
+    whole.v = const_data<T>(v_NKh);
+    whole.out = data<T>(out_MHh);
+    // One segment of all keys, whose last M positions alone have queries.
+    const std::array<std::int32_t, 2> starts = {0, static_cast<std::int32_t>(num_keys)};
+    for_each_task<A>(shape, starts, nullptr, false,
+                     [&](std::size_t, std::int64_t kv_head, A* scratch) {
+                       AttentionTask<T> t = task_at(whole, 0, kv_head);
+                       t.q_len = q_MHh.size(0);
+                       t.k_len = num_keys;
+                       t.scratch = scratch;
+                       kernels<T>().attention_forward(t);
+                     });
   });
 }
 

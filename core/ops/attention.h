@@ -7,9 +7,9 @@
 // own outputs, so results do not depend on threads at all.
 //
 // Symbols: N positions, H query heads, K key-value heads (H a multiple of K), h head_dim. q, out
-// [N, H h]; k, v [N, K h]; lse [H, N] in the type of sums. Arithmetic in the type of sums; products
-// of bfloat16 take P and dS rounded where there is AVX512-BF16. Memory: per thread 2 (forward) or 4
-// (backward) copies of one segment's keys of one head.
+// [N, H h]; k, v [N, K h]; lse [H, N] in the type of sums (legend: kernels/kernels.h). Arithmetic
+// in the type of sums; products of bfloat16 take P and dS rounded where there is AVX512-BF16.
+// Memory: per thread 2 (forward) or 4 (backward) copies of one segment's keys of one head.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -51,19 +51,22 @@ struct Segments {
 
 /// An undefined lse is not written. With `prefixes` (CPU only: kUnsupported on CUDA) the keys of a
 /// segment are those of its prefix, then its own.
-void attention_forward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                       const at::Tensor& lse, const Prefixes* prefixes = nullptr);
+void attention_forward(const AttentionShape& shape, const Segments& segments,
+                       const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                       const at::Tensor& out_NHh, const at::Tensor& lse_HN,
+                       const Prefixes* prefixes = nullptr);
 
-/// dq, dk, dv are overwritten; each may be the tensor that it is the gradient of.
-void attention_backward(const AttentionShape& shape, const Segments& segments, const at::Tensor& q,
-                        const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                        const at::Tensor& lse, const at::Tensor& dout, const at::Tensor& dq,
-                        const at::Tensor& dk, const at::Tensor& dv);
+/// dq, dk, dv are overwritten. Each may be the tensor that it is the gradient of (dq_NHh may be
+/// q_NHh): then the gradient stands where the input stood.
+void attention_backward(const AttentionShape& shape, const Segments& segments,
+                        const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                        const at::Tensor& out_NHh, const at::Tensor& lse_HN,
+                        const at::Tensor& dout_NHh, const at::Tensor& dq_NHh,
+                        const at::Tensor& dk_NKh, const at::Tensor& dv_NKh);
 
-/// Queries [M, H h] that are the last M positions of `num_keys` rows of a key-value cache.
-void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q,
-                      const at::Tensor& k, const at::Tensor& v, const at::Tensor& out);
+/// M queries that are the last positions of the first `num_keys` rows of a cache of N rows.
+void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const at::Tensor& q_MHh,
+                      const at::Tensor& k_NKh, const at::Tensor& v_NKh, const at::Tensor& out_MHh);
 
 /// Bytes of scratch of one backward pass with `threads` threads.
 [[nodiscard]] std::int64_t attention_scratch_bytes(std::int64_t longest_segment,

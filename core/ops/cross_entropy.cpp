@@ -6,70 +6,79 @@
 #include "core/contracts/batch_source.h"
 #include "core/ops/dispatch.h"
 
+// Shapes (legend: kernels/kernels.h): logits [C, T] of a tile or [C, V]; max, sum, factor [J, C];
+// targets, nll, log_prob, greedy, scale [C]; x, dx, scaled [C, D]; weight [V, D].
 namespace growmerge::ops {
 
-void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Tensor& targets_C,
-                   const at::Tensor& max_C, const at::Tensor& sum_C,
+void softmax_tile_(const at::Tensor& logits_to_exps_CT, std::int64_t first,
+                   const at::Tensor& targets_C, const at::Tensor& max_C, const at::Tensor& sum_C,
                    const at::Tensor& at_target_C) {
-  if (logits_CT.is_cuda()) {
-    return cuda_ops().softmax_tile_(logits_CT, first, targets_C, max_C, sum_C, at_target_C);
+  if (logits_to_exps_CT.is_cuda()) {
+    return cuda_ops().softmax_tile_(logits_to_exps_CT, first, targets_C, max_C, sum_C, at_target_C);
   }
   const profile::Scope scope("softmax_tile", [&] {
-    return profile::Work{.flops = 0.0, .bytes = bytes_of({logits_CT, logits_CT})};
+    return profile::Work{.flops = 0.0, .bytes = bytes_of({logits_to_exps_CT, logits_to_exps_CT})};
   });
-  const std::int64_t width = logits_CT.size(1);
+  const std::int64_t width = logits_to_exps_CT.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
-  dispatch(logits_CT.scalar_type(), [&](auto type) {
+  dispatch(logits_to_exps_CT.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    T* logits = data<T>(logits_CT);
+    T* logits_to_exps = data<T>(logits_to_exps_CT);
     A* max = data<A>(max_C);
     A* sum = data<A>(sum_C);
     A* at_target = data<A>(at_target_C);
-    at::parallel_for(0, logits_CT.size(0), grain(width), [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t rows = logits_to_exps_CT.size(0);
+    at::parallel_for(0, rows, grain(width), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        kernels<T>().softmax_tile_row(width, logits + i * width, targets[i] - first, max + i,
-                                      sum + i, at_target + i);
+        // Outside of [0, width) the target lies in another tile, or is ignored (negative).
+        kernels<T>().softmax_tile_row(width, logits_to_exps + i * width, targets[i] - first,
+                                      max + i, sum + i, at_target + i);
       }
     });
   });
 }
 
-void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
+void combine_tiles_(const at::Tensor& max_to_factor_JC, const at::Tensor& sum_JC,
                     const at::Tensor& at_target_C, const at::Tensor& targets_C,
                     const at::Tensor& nll_C) {
-  if (max_KC.is_cuda()) {
-    return cuda_ops().combine_tiles_(max_KC, sum_KC, at_target_C, targets_C, nll_C);
+  if (max_to_factor_JC.is_cuda()) {
+    return cuda_ops().combine_tiles_(max_to_factor_JC, sum_JC, at_target_C, targets_C, nll_C);
   }
   const profile::Scope scope("combine_tiles", [&] {
-    return profile::Work{.flops = 0.0, .bytes = bytes_of({max_KC, max_KC, sum_KC})};
+    return profile::Work{.flops = 0.0,
+                         .bytes = bytes_of({max_to_factor_JC, max_to_factor_JC, sum_JC})};
   });
-  const std::int64_t tiles = max_KC.size(0);
-  const std::int64_t rows = max_KC.size(1);
+  const std::int64_t tiles = max_to_factor_JC.size(0);
+  const std::int64_t rows = max_to_factor_JC.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
-  dispatch(max_KC.scalar_type(), [&](auto type) {
+  dispatch(max_to_factor_JC.scalar_type(), [&](auto type) {
     using A = Acc<typename decltype(type)::type>;
-    A* max = data<A>(max_KC);
-    const A* sum = const_data<A>(sum_KC);
+    A* max_to_factor = data<A>(max_to_factor_JC);
+    const A* sum = const_data<A>(sum_JC);
     const A* at_target = const_data<A>(at_target_C);
     A* nll = data<A>(nll_C);
+    // Log-sum-exp of row i over its tiles: each tile's sum is relative to its own maximum, so it is
+    // brought to the largest one first, and no exponential overflows. In float64, because the sum
+    // of a whole vocabulary ends here and its logarithm is compared with a single logit.
     const auto combine = [&](std::int64_t i) {
-      double high = max[i];
-      for (std::int64_t k = 1; k < tiles; ++k) {
-        high = std::max<double>(high, max[k * rows + i]);
+      double high = max_to_factor[i];
+      for (std::int64_t j = 1; j < tiles; ++j) {
+        high = std::max<double>(high, max_to_factor[j * rows + i]);
       }
       double total = 0.0;
-      for (std::int64_t k = 0; k < tiles; ++k) {
-        total += std::exp(max[k * rows + i] - high) * sum[k * rows + i];
+      for (std::int64_t j = 0; j < tiles; ++j) {
+        total += std::exp(max_to_factor[j * rows + i] - high) * sum[j * rows + i];
       }
       const bool ignored = targets[i] == Batch::kIgnoredTarget;
       const double log_sum = high + std::log(total);
       nll[i] = ignored ? A(0) : static_cast<A>(log_sum - at_target[i]);
-      for (std::int64_t k = 0; k < tiles; ++k) {
-        A& factor = max[k * rows + i];
+      for (std::int64_t j = 0; j < tiles; ++j) {
+        A& factor = max_to_factor[j * rows + i];  // still the maximum on the right
         factor = ignored ? A(0) : static_cast<A>(std::exp(factor - log_sum));
       }
     };
+    // A tile's exponentials and a logarithm are counted as 100 elements.
     at::parallel_for(0, rows, grain(100 * tiles), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         combine(i);
@@ -98,6 +107,7 @@ void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tenso
     T* scaled = data<T>(scaled_CD);
     at::parallel_for(0, x_CD.size(0), grain(d), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
+        // A row that is ignored becomes zeros: `scaled` is written as a whole.
         const A by = targets[i] == Batch::kIgnoredTarget ? A(0) : static_cast<A>(-scale);
         kernels<T>().scale_rows(1, d, x + i * d, &by, scaled + i * d);
         if (by != A(0)) {
@@ -125,7 +135,7 @@ void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
     A* out = data<A>(log_prob_C);
     at::parallel_for(0, logits_CV.size(0), grain(v), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        bool is_greedy = false;
+        bool is_greedy = false;  // asked for only where wanted: it may need a second pass
         out[i] = targets[i] == Batch::kIgnoredTarget
                      ? A(0)
                      : kernels<T>().log_prob_row(v, logits + i * v, targets[i],

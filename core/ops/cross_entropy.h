@@ -1,11 +1,14 @@
 // Softmax cross-entropy of a chunk of positions, one tile of the vocabulary at a time.
 //
-// nll_i = log sum_j exp(l_ij) - l_i,target. A tile of logits is turned into exponentials while it
-// is still in cache, relative to its own maximum: P~_ij = exp(l_ij - max_ki), tile k. When all
-// tiles are there, factor_ki = exp(max_ki - log sum_j exp(l_ij)) makes them probabilities, so
+// nll_i = log sum_v exp(l_iv) - l_i,target. A tile of logits is turned into exponentials while it
+// is still in cache, relative to its own maximum: P~_iv = exp(l_iv - max_ji), tile j. When all
+// tiles are there, factor_ji = exp(max_ji - log sum_v exp(l_iv)) makes them probabilities, so
 // logits are read and written once. Whoever multiplies by P~ scales rows of the other factor or of
-// the result instead. The gradient d nll_i / d l_ij = factor_ki P~_ij - [j = target_i] has a sparse
+// the result instead. The gradient d nll_i / d l_iv = factor_ji P~_iv - [v = target_i] has a sparse
 // part, which subtract_targets() adds to the products that it enters.
+//
+// Symbols: C positions, V vocabulary, J tiles of it of T columns, D elements of a hidden state
+// (legend: kernels/kernels.h).
 //
 // Exponentials in float32 within 2 ulp (float64: exact; those that are rounded to bfloat16: within
 // 3e-6 before), sums in float64 by blocks. Rows are independent: threads change nothing.
@@ -20,12 +23,13 @@ namespace growmerge::ops {
 /// Columns [first, first + T) of the vocabulary: logits [C, T] become P~ in place; max and sum (of
 /// P~), [C] in the type of sums, are the row's over this tile. Where targets (int64 [C]) lie in the
 /// tile, at_target [C] takes their logits.
-void softmax_tile_(const at::Tensor& logits_CT, std::int64_t first, const at::Tensor& targets_C,
-                   const at::Tensor& max_C, const at::Tensor& sum_C, const at::Tensor& at_target_C);
+void softmax_tile_(const at::Tensor& logits_to_exps_CT, std::int64_t first,
+                   const at::Tensor& targets_C, const at::Tensor& max_C, const at::Tensor& sum_C,
+                   const at::Tensor& at_target_C);
 
-/// Puts K tiles together: nll [C], and max [K, C] becomes factor. Batch::kIgnoredTarget rows get
-/// 0 in both.
-void combine_tiles_(const at::Tensor& max_KC, const at::Tensor& sum_KC,
+/// Puts J tiles together: nll [C], and max [J, C] becomes factor in place. Batch::kIgnoredTarget
+/// rows get 0 in both.
+void combine_tiles_(const at::Tensor& max_to_factor_JC, const at::Tensor& sum_JC,
                     const at::Tensor& at_target_C, const at::Tensor& targets_C,
                     const at::Tensor& nll_C);
 
@@ -39,7 +43,7 @@ void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tenso
 void log_probs(const at::Tensor& logits_CV, const at::Tensor& targets_C,
                const at::Tensor& log_prob_C, const at::Tensor& greedy_C);
 
-/// y_i = scale_i * x_i for rows of x [C, d]; scale in the type of sums; y may be x.
+/// y_i = scale_i * x_i for rows of x [C, D]; scale in the type of sums; y may be x.
 void scale_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& y_CD);
 /// sum_i += scale_i * x_i; scale and sum in the type of sums.
 void add_scaled_rows(const at::Tensor& x_CD, const at::Tensor& scale_C, const at::Tensor& sum_CD);

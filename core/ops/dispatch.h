@@ -1,5 +1,8 @@
-// From a tensor's device and dtype to the kernels and their element types, and work shared among
-// threads.
+// From a tensor's dtype to its kernels' element type, and how much work a thread is woken for.
+//
+// Operators on CPU tensors look alike: CUDA tensors go to the same entry of cuda_ops() and return,
+// a profile scope opens, dispatch() finds the element type, and rows are cut among threads, whose
+// shares go to the kernels of this processor's instruction set.
 #pragma once
 
 #include <ATen/Parallel.h>

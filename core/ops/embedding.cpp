@@ -7,6 +7,7 @@
 
 #include "core/ops/dispatch.h"
 
+// Shapes (legend: kernels/kernels.h): tokens [N]; x, dx [N, D]; table, dtable [V, D].
 namespace growmerge::ops {
 
 void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
@@ -18,6 +19,7 @@ void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
     return profile::Work{.flops = 0.0, .bytes = bytes_of({x_ND, x_ND})};
   });
   const std::int64_t d = table_VD.size(1);
+  // Rows are copied as bytes: no arithmetic, so one path serves every dtype.
   const std::size_t row_bytes = static_cast<std::size_t>(d) * table_VD.element_size();
   const auto* tokens = const_data<std::int64_t>(tokens_N);
   const auto* table = static_cast<const char*>(table_VD.const_data_ptr());
@@ -43,6 +45,8 @@ void embedding_backward(const at::Tensor& tokens_N, const at::Tensor& dx_ND,
   const auto* tokens = const_data<std::int64_t>(tokens_N);
   std::vector<std::int32_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
+  // By token, so that each row of the table belongs to one thread and needs no atomic additions; by
+  // position within a token, so that its sum has one order whatever the threads.
   std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
     return tokens[a] != tokens[b] ? tokens[a] < tokens[b] : a < b;
   });
@@ -64,7 +68,7 @@ void embedding_backward(const at::Tensor& tokens_N, const at::Tensor& dx_ND,
         const auto r = static_cast<std::size_t>(run);
         const std::int64_t token = tokens[order[static_cast<std::size_t>(runs[r])]];
         if (token < 0) {
-          continue;
+          continue;  // ignored targets
         }
         auto* row = dtable + token * d;
         for (std::int64_t i = runs[r]; i < runs[r + 1]; ++i) {

@@ -1,11 +1,13 @@
 // Token embedding: a gather of rows, and its gradient: rows summed by token.
+//
+// Shapes: tokens [N], table [V, D], x [N, D] (legend: kernels/kernels.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 namespace growmerge::ops {
 
-/// x_i = table[tokens_i]: tokens int64 [N], table [V, d], x [N, d].
+/// x_i = table[tokens_i]; tokens are int64.
 void embedding_forward(const at::Tensor& tokens_N, const at::Tensor& table_VD,
                        const at::Tensor& x_ND);
 

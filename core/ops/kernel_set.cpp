@@ -6,6 +6,7 @@
 namespace growmerge::ops {
 namespace {
 
+// The same functions exist once for each instruction set, in a namespace of its name.
 #define GM_FILL(name)        \
   set.isa = #name;           \
   name::fill_gemm(set);      \
@@ -16,6 +17,7 @@ namespace {
   name::fill_cross_entropy(set);
 
 #if defined(__x86_64__)
+/// x86-64-v4, by the five members that it adds.
 bool has_avx512() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
@@ -23,6 +25,7 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512cd") != 0;
 }
 
+/// x86-64-v3, by three of its members.
 bool has_avx2() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
@@ -54,6 +57,7 @@ std::vector<KernelSet> make_sets() {
 
 #undef GM_FILL
 
+/// oneMKL has its fast paths on Intel's processors alone.
 bool is_intel() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -71,11 +75,12 @@ const std::vector<KernelSet>& available_kernel_sets() {
 }
 
 const KernelSet& kernel_set() {
-  static const KernelSet set = available_kernel_sets().back();
+  static const KernelSet set = available_kernel_sets().back();  // asked once: it never changes
   return set;
 }
 
 bool prefers_own_products(at::ScalarType dtype) {
+  // Only those by AVX-512 are ahead; a set that has none for a dtype holds a null there.
   static const bool may = std::string_view(kernel_set().isa).starts_with("avx512") && !is_intel();
   return may && ((dtype == at::ScalarType::Float && kernel_set().f32.gemm != nullptr) ||
                  (dtype == at::ScalarType::BFloat16 && kernel_set().bf16.gemm != nullptr));

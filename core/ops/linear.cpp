@@ -6,13 +6,14 @@
 #include <ATen/ops/sum.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 
 #include "core/ops/cross_entropy.h"
 #include "core/ops/dispatch.h"
 #include "core/ops/kernel_set.h"
+#include "core/ops/scratch.h"
 
+// Shapes (legend: kernels/kernels.h): x, dx, spare [N, I]; weight, dweight [O, I]; y, dy [N, O];
+// row_scale [N]. Inside, a product is C [m, n] (+)= A [m, k] B [k, n], whatever its matrices are.
 namespace growmerge::ops {
 namespace {
 
@@ -21,23 +22,22 @@ constexpr std::int64_t kFewestRows = 16;
 /// Multiply-adds that make a thread worth waking.
 constexpr double kGrain = 1e6;
 
-/// A thread's memory for packed blocks, kept from one product to the next.
-void* scratch(std::int64_t bytes) {
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  static thread_local std::unique_ptr<void, Free> memory;
+/// A thread's memory for packed blocks, kept from one product to the next: a step makes hundreds of
+/// them.
+void* packing_memory(std::int64_t bytes) {
+  static thread_local ScratchMemory memory;
   static thread_local std::int64_t held = 0;
   if (held < bytes) {
-    memory.reset();
-    memory.reset(std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64)));
-    GM_CHECK(memory != nullptr, kIo, "product: out of memory for ", bytes, " bytes");
+    memory.reset();  // before the new one is made, so that both are never held
+    memory = make_scratch(static_cast<std::size_t>(bytes), "product");
     held = bytes;
   }
   return memory.get();
 }
 
-/// Cut among threads by rows or by columns, whichever packs less twice.
+/// Cut among threads by rows or by columns, whichever packs less twice: every thread packs for
+/// itself what it multiplies, all of B when rows are cut, all of A (unless that is read as it lies)
+/// when columns are. A part of columns is no narrower than 256.
 template <class T>
 void run(const GemmTask<T>& whole) {
   const double work =
@@ -46,7 +46,7 @@ void run(const GemmTask<T>& whole) {
       std::min(static_cast<double>(at::get_num_threads()), std::max(1.0, work / kGrain)));
   const std::int64_t packed_a = whole.a_col == 1 ? 0 : whole.m;
   const bool by_columns = packed_a < whole.n && whole.n >= 256 * parts;
-  const std::int64_t unit = by_columns ? 32 : 8;
+  const std::int64_t unit = by_columns ? 32 : 8;  // what the kernel multiplies together
   const std::int64_t units = ((by_columns ? whole.n : whole.m) + unit - 1) / unit;
   at::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t part = first; part < last; ++part) {
@@ -69,7 +69,8 @@ void run(const GemmTask<T>& whole) {
         task.sum = task.sum == nullptr ? nullptr : task.sum + begin * task.c_row;
         task.row_scale = task.row_scale == nullptr ? nullptr : task.row_scale + begin;
       }
-      task.scratch = scratch(gemm_scratch_bytes(task.k, sizeof(T) < 4 && task.sum == nullptr));
+      task.scratch =
+          packing_memory(gemm_scratch_bytes(task.k, sizeof(T) < 4 && task.sum == nullptr));
       kernels<T>().gemm(task);
     }
   });
@@ -87,7 +88,8 @@ struct Scales {
   at::Tensor a_rows, b_rows;
 };
 
-/// C (+)= A B by our own kernels. C in the type of A and B is rounded once.
+/// C [m, n] (+)= A [m, k] B [k, n] by our own kernels; A and B may be transposed views. C in the
+/// type of A and B is rounded once.
 void own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, bool accumulate,
                  const Scales& scales = {}) {
   const auto fill = [&](auto type) {
@@ -123,18 +125,20 @@ void own_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, 
   }
 }
 
-/// Of a product of A and a matrix with as many columns as `like`.
+/// Of a product of A [m, k] and a matrix with as many columns as `like` [.., n].
 profile::Work work_of(const at::Tensor& a, const at::Tensor& like,
                       std::initializer_list<at::Tensor> moved) {
   return {.flops = 2.0 * static_cast<double>(a.numel()) * static_cast<double>(like.size(1)),
           .bytes = bytes_of(moved)};
 }
 
+/// C = beta C + A B, C [m, n], A [m, k], B [k, n]; beta is 0 or 1.
 void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
   if (is_own(a)) {
     own_product(a, b, c, beta != 0.0);
     return;
   }
+  // Autograd records nothing here, so its layer is passed over.
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   at::Tensor out = c;
   if (beta == 0.0) {
@@ -146,84 +150,89 @@ void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, doub
 
 }  // namespace
 
-void linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
+void linear_forward(const at::Tensor& x_NI, const at::Tensor& weight_OI, const at::Tensor& y_NO,
                     double beta) {
-  if (x.is_cuda()) {
-    return cuda_ops().linear_forward(x, weight, y, beta);
+  if (x_NI.is_cuda()) {
+    return cuda_ops().linear_forward(x_NI, weight_OI, y_NO, beta);
   }
-  const profile::Scope scope("linear_forward", [&] { return work_of(x, y, {x, weight, y}); });
-  product(x, weight.t(), y, beta);
+  const profile::Scope scope("linear_forward", [&] {
+    return work_of(x_NI, y_NO, {x_NI, weight_OI, y_NO});
+  });
+  product(x_NI, weight_OI.t(), y_NO, beta);
 }
 
-void linear_forward_with_bias(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                              const at::Tensor& y) {
-  if (!bias.defined()) {
-    linear_forward(x, weight, y);
+void linear_forward_with_bias(const at::Tensor& x_NI, const at::Tensor& weight_OI,
+                              const at::Tensor& bias_O, const at::Tensor& y_NO) {
+  if (!bias_O.defined()) {
+    linear_forward(x_NI, weight_OI, y_NO);
     return;
   }
-  y.copy_(bias.expand_as(y));
-  linear_forward(x, weight, y, 1.0);
+  y_NO.copy_(bias_O.expand_as(y_NO));
+  linear_forward(x_NI, weight_OI, y_NO, 1.0);
 }
 
-void linear_backward_bias(const at::Tensor& dy, const at::Tensor& dbias) {
-  if (dbias.defined()) {
-    dbias.add_(at::sum(dy, 0, /*keepdim=*/false, dbias.scalar_type()));
+void linear_backward_bias(const at::Tensor& dy_NO, const at::Tensor& dbias_O) {
+  if (dbias_O.defined()) {
+    dbias_O.add_(at::sum(dy_NO, 0, /*keepdim=*/false, dbias_O.scalar_type()));
   }
 }
 
-void linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& dx,
-                           double beta) {
-  if (dy.is_cuda()) {
-    return cuda_ops().linear_backward_input(dy, weight, dx, beta);
+void linear_backward_input(const at::Tensor& dy_NO, const at::Tensor& weight_OI,
+                           const at::Tensor& dx_NI, double beta) {
+  if (dy_NO.is_cuda()) {
+    return cuda_ops().linear_backward_input(dy_NO, weight_OI, dx_NI, beta);
   }
   const profile::Scope scope("linear_backward_input", [&] {
-    return work_of(dy, dx, {dy, weight, dx});
+    return work_of(dy_NO, dx_NI, {dy_NO, weight_OI, dx_NI});
   });
-  product(dy, weight, dx, beta);
+  product(dy_NO, weight_OI, dx_NI, beta);
 }
 
-void linear_backward_input_scaled(const at::Tensor& dy, const at::Tensor& weight,
-                                  const at::Tensor& row_scale, const at::Tensor& dx,
-                                  const at::Tensor& spare) {
-  if (!is_own(dy)) {
-    linear_backward_input(dy, weight, spare);
-    add_scaled_rows(spare, row_scale, dx);
+void linear_backward_input_scaled(const at::Tensor& dy_NO, const at::Tensor& weight_OI,
+                                  const at::Tensor& row_scale_N, const at::Tensor& dx_NI,
+                                  const at::Tensor& spare_NI) {
+  if (!is_own(dy_NO)) {  // on CUDA, too: both calls go to their twins
+    linear_backward_input(dy_NO, weight_OI, spare_NI);
+    add_scaled_rows(spare_NI, row_scale_N, dx_NI);
     return;
   }
   const profile::Scope scope("linear_backward_input", [&] {
-    return work_of(dy, dx, {dy, weight, dx, dx});
+    return work_of(dy_NO, dx_NI, {dy_NO, weight_OI, dx_NI, dx_NI});
   });
-  own_product(dy, weight, dx, true, {.a_rows = row_scale, .b_rows = {}});
+  own_product(dy_NO, weight_OI, dx_NI, true, {.a_rows = row_scale_N, .b_rows = {}});
 }
 
-void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& dweight) {
-  if (dy.is_cuda()) {
-    return cuda_ops().linear_backward_weight(dy, x, dweight);
+void linear_backward_weight(const at::Tensor& dy_NO, const at::Tensor& x_NI,
+                            const at::Tensor& dweight_OI) {
+  if (dy_NO.is_cuda()) {
+    return cuda_ops().linear_backward_weight(dy_NO, x_NI, dweight_OI);
   }
   const profile::Scope scope("linear_backward_weight", [&] {
-    return work_of(dy, x, {dy, x, dweight, dweight});
+    return work_of(dy_NO, x_NI, {dy_NO, x_NI, dweight_OI, dweight_OI});
   });
-  if (dy.scalar_type() == dweight.scalar_type() || is_own(dy.t())) {
-    product(dy.t(), x, dweight, 1.0);
+  if (dy_NO.scalar_type() == dweight_OI.scalar_type() || is_own(dy_NO.t())) {
+    product(dy_NO.t(), x_NI, dweight_OI, 1.0);
   } else {
+    // The library has no CPU product of bfloat16 into float32 (see the header): rounded, then
+    // added.
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    at::Tensor out = dweight;
-    out.add_(at::mm(dy.t(), x));
+    at::Tensor out = dweight_OI;
+    out.add_(at::mm(dy_NO.t(), x_NI));
   }
 }
 
-void linear_backward_weight_scaled(const at::Tensor& dy, const at::Tensor& x,
-                                   const at::Tensor& row_scale, const at::Tensor& dweight,
-                                   const at::Tensor& spare) {
-  if (!is_own(dy.t())) {
-    scale_rows(x, row_scale, spare);
-    linear_backward_weight(dy, spare, dweight);
+void linear_backward_weight_scaled(const at::Tensor& dy_NO, const at::Tensor& x_NI,
+                                   const at::Tensor& row_scale_N, const at::Tensor& dweight_OI,
+                                   const at::Tensor& spare_NI) {
+  if (!is_own(dy_NO.t())) {  // on CUDA, too
+    scale_rows(x_NI, row_scale_N, spare_NI);
+    linear_backward_weight(dy_NO, spare_NI, dweight_OI);
     return;
   }
   const profile::Scope scope("linear_backward_weight", [&] {
-    return work_of(dy, x, {dy, x, dweight, dweight});
+    return work_of(dy_NO, x_NI, {dy_NO, x_NI, dweight_OI, dweight_OI});
   });
-  own_product(dy.t(), x, dweight, true, {.a_rows = {}, .b_rows = row_scale});
+  own_product(dy_NO.t(), x_NI, dweight_OI, true, {.a_rows = {}, .b_rows = row_scale_N});
 }
 
 }  // namespace growmerge::ops

@@ -4,6 +4,8 @@
 
 #include "core/ops/dispatch.h"
 
+// Shapes (legend: kernels/kernels.h): x, delta, sum, y, dy, dx [N, D]; gain, dgain [D]; rstd [N].
+// Rows are independent, so they are cut among threads; only dgain sums over them.
 namespace growmerge::ops {
 
 void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::Tensor& gain_D,
@@ -85,7 +87,7 @@ void rms_norm_backward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at
                                        rstd + begin, dx + begin * d, partial.data() + part * d);
       }
     });
-    A* dgain = data<A>(dgain_D);
+    A* dgain = data<A>(dgain_D);  // partial [parts, D]
     for (std::int64_t i = 0; i < parts * d; ++i) {
       dgain[i % d] += partial[static_cast<std::size_t>(i)];
     }

@@ -1,8 +1,9 @@
 // RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467): y = g x r, r = 1 / sqrt(mean(x^2) + eps) over
 // the last axis. Statistics and arithmetic in the type of sums; y is rounded once.
 //
-// Symbols: N rows, d elements a row. x, y, dx: compute dtype [N, d]; rstd = r: float32 (float64 for
-// float64) [N]. Tensors are contiguous. Deterministic for a given number of threads.
+// Symbols: N rows, D elements a row (legend: kernels/kernels.h). x, y, dx: compute dtype [N, D];
+// rstd = r: float32 (float64 for float64) [N]. Tensors are contiguous. Deterministic for a given
+// number of threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -8,9 +8,15 @@
 
 #include "core/ops/dispatch.h"
 
+// Shapes (legend: kernels/kernels.h): x [N, H h]; cos, sin [P, h / 2]; positions [N].
+//
+// Every cast to float32 below stands where Transformers rounds, so that angles agree to the bit: a
+// frequency's rounding error is multiplied by the position.
 namespace growmerge::ops {
 namespace {
 
+/// Llama 3's scaling of one frequency: one of a short wavelength stays, one of a long wavelength is
+/// divided, and between the two both results are blended.
 float llama3_frequency(float frequency, const RopeParameters& scaling) {
   const auto context = static_cast<double>(scaling.original_max_position_embeddings);
   const double low = context / scaling.low_freq_factor;
@@ -29,6 +35,7 @@ float llama3_frequency(float frequency, const RopeParameters& scaling) {
   return (1.0F - smooth) * divided + smooth * frequency;
 }
 
+/// theta^(-2 j / h) for j in [0, h / 2).
 std::vector<float> frequencies(const ModelConfig& config) {
   std::vector<float> out;
   for (std::int64_t j = 0; j < config.head_dim / 2; ++j) {
@@ -53,6 +60,7 @@ RopeTable make_rope_table(const ModelConfig& config, std::int64_t num_positions)
   at::parallel_for(0, num_positions, grain(16 * half), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p) {
       for (std::int64_t j = 0; j < half; ++j) {
+        // A float32 angle, but its cosine by way of float64: rounded once.
         const float angle = static_cast<float>(p) * frequency[static_cast<std::size_t>(j)];
         cos[p * half + j] = static_cast<float>(std::cos(static_cast<double>(angle)));
         sin[p * half + j] = static_cast<float>(std::sin(static_cast<double>(angle)));

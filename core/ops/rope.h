@@ -16,14 +16,15 @@
 namespace growmerge::ops {
 
 struct RopeTable {
-  at::Tensor cos;  // float32 [positions, head_dim / 2]
+  at::Tensor cos;  // float32 [P, h / 2]: P positions, h head_dim
   at::Tensor sin;
 };
 
 [[nodiscard]] RopeTable make_rope_table(const ModelConfig& config, std::int64_t num_positions);
 
-/// Rotates every head of x [N, heads * head_dim] in place; `inverse` turns back (the gradient).
-/// positions: int32 [N], each below the table's length.
+/// Rotates every head of x [N, H h] in place; `inverse` turns back (the gradient). H may be the
+/// number of query heads or of key-value heads. positions: int32 [N], each below the table's length
+/// P. Legend: kernels/kernels.h.
 void rope_(const at::Tensor& x_NHh, std::int64_t head_dim, const RopeTable& table,
            const at::Tensor& positions_N, bool inverse);
 

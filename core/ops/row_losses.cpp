@@ -3,6 +3,7 @@
 #include "core/contracts/batch_source.h"
 #include "core/ops/dispatch.h"
 
+// Shapes (legend: kernels/kernels.h): nll, targets [N]; loss_sum, num_targets [R].
 namespace growmerge::ops {
 
 void row_losses(const at::Tensor& nll_N, const at::Tensor& targets_N, std::int64_t row_tokens,
@@ -19,7 +20,7 @@ void row_losses(const at::Tensor& nll_N, const at::Tensor& targets_N, std::int64
     using A = Acc<typename decltype(type)::type>;
     const A* nll = const_data<A>(nll_N);
     for (std::int64_t row = 0; row < rows; ++row) {
-      double sum = 0.0;
+      double sum = 0.0;  // float64: thousands of float32 losses are added up
       std::int64_t count = 0;
       for (std::int64_t i = row * row_tokens; i < (row + 1) * row_tokens; ++i) {
         if (targets[i] != Batch::kIgnoredTarget) {

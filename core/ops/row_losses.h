@@ -1,4 +1,5 @@
-// Losses of positions, summed by row of the batch.
+// Losses of positions, summed by row of the batch: N = R row_tokens positions (legend:
+// kernels/kernels.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
