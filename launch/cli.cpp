@@ -24,6 +24,7 @@ constexpr const char* kOptionHelp =
     "  --print-config       prints the resolved config\n"
     "  --help               this text\n";
 
+/// What a mistyped option may have meant; the hidden ones are not offered.
 const std::vector<std::string>& option_names() {
   static const std::vector<std::string> names = {"--config",       "--out",    "--set",
                                                  "--dry-run",      "--help",   "--verify",
@@ -47,6 +48,7 @@ options::options_description make_options() {
   return out;
 }
 
+/// Most wishes that are no option are keys of the config, so the message says how to set those.
 [[noreturn]] void unknown_option(const std::string& word) {
   const std::string name = word.substr(0, word.find('='));
   const std::string nearest = nearest_name(name, option_names());
@@ -55,10 +57,12 @@ options::options_description make_options() {
        " (other choices live in the config: --set key=value)");
 }
 
+/// One blank at least, where a name is longer than its column.
 std::string padded(const std::string& text, std::size_t width) {
   return text.size() < width ? text + std::string(width - text.size(), ' ') : text + " ";
 }
 
+/// Every rank reads the config itself: it is small, and a mistake in it ends all of them alike.
 int run_stage_command(const Command& command, const CommandLine& line, Communicator& comm) {
   YamlNode config;
   run_agreed(comm, [&] {
@@ -80,6 +84,7 @@ int run_stage_command(const Command& command, const CommandLine& line, Communica
     });
     return 0;
   }
+  // Only now: --print-config and --dry-run mean the same with and without --out.
   if (line.out.empty() && command.prints_without_out) {
     command.prints_without_out(config, comm);
     return 0;
@@ -94,6 +99,7 @@ ParsedLine parse_command_line(std::span<const std::string> words) {
   positional.add("words", -1);
   options::variables_map map;
   try {
+    // A prefix of an option would change its meaning when another option of that name comes.
     const auto style =
         options::command_line_style::default_style & ~options::command_line_style::allow_guessing;
     options::store(
@@ -163,6 +169,7 @@ std::string command_help_text(const Command& command) {
   return out;
 }
 
+// A test holds docs/config.md against this, so the page cannot lag behind the program.
 std::string config_docs_text() {
   std::string out =
       "# Configuration\n\nEvery key of every command, generated from the program "
@@ -185,6 +192,7 @@ std::string config_docs_text() {
   return out;
 }
 
+// Names are exact: a guess could start hours of the wrong work.
 const Command& find_command(const std::string& name) {
   std::vector<std::string> names;
   for (const Command& command : commands()) {
@@ -203,6 +211,7 @@ void set_scalar(YamlNode& root, const std::string& key, const std::string& value
   YamlNode node;
   node.kind = YamlNode::Kind::kScalar;
   node.scalar = value;
+  // A path such as 12 or true stays text.
   node.quoted = true;
   node.file = "command line";
   if (YamlNode* there = root.find(key)) {
@@ -222,6 +231,7 @@ YamlNode load_command_config(const Command& command, const CommandLine& line) {
       root.kind = YamlNode::Kind::kMap;
     }
   }
+  // In this order: --set has the last word over file and paths.
   if (command.place_paths) {
     command.place_paths(line.paths, root);
   } else if (command.is_stage()) {
@@ -236,6 +246,7 @@ YamlNode load_command_config(const Command& command, const CommandLine& line) {
 
 int run_command_line(int argc, char** argv) {
   ParsedLine parsed;
+  // All that needs neither ranks nor devices is done before either is opened.
   const Command* command = nullptr;
   try {
     parsed = parse_command_line(std::vector<std::string>(argv + 1, argv + argc));
@@ -262,6 +273,7 @@ int run_command_line(int argc, char** argv) {
     log_error(e.what());
     return exit_code(e.code());
   }
+  // Plain commands run at once; a stage may share its work with other ranks.
   if (command->is_inspection && command->is_inspection(parsed.line)) {
     return run_plain([&] { return command->inspect(parsed.line); });
   }

@@ -33,6 +33,7 @@ std::string state_text(const PlannedStage& stage) {
       break;
   }
   const std::string unfinished = "state     unfinished: ";
+  // What is unfinished is only worth something to a stage that can take it up.
   if (!stage.plan.resumable) {
     return unfinished + "would start again\n";
   }

@@ -18,6 +18,7 @@ std::optional<double> available_memory() {
   std::string unit;
   double sum = 0.0;
   bool found = false;
+  // MemAvailable already counts what the page cache would give back.
   while (file >> key >> kib) {
     if (key == "MemAvailable:" || key == "SwapFree:") {
       sum += kib * 1024.0;
@@ -34,6 +35,7 @@ void require_disk(const fs::path& dir, double bytes, const std::string& what) {
   if (unknown || space.available == static_cast<std::uintmax_t>(-1)) {
     return;
   }
+  // Checkpoints of an earlier start are overwritten or removed as new ones come.
   const double there = static_cast<double>(bytes_of(dir)) + static_cast<double>(space.available);
   GM_CHECK(there >= bytes, kIo, dir.string(), ": ", what, " need ", format_bytes(bytes),
            ", the file system has ", format_bytes(static_cast<double>(space.available)),

@@ -23,6 +23,7 @@ Lineage lineage_of(const std::filesystem::path& model) {
 }
 
 std::string tokenizer_hash_of(const std::filesystem::path& path) {
+  // The file is what makes tokens, whatever lies beside it.
   const std::filesystem::path file =
       std::filesystem::is_directory(path) ? path / "tokenizer.json" : path;
   return std::filesystem::exists(file) ? hash_file(file) : std::string();

@@ -13,6 +13,8 @@ ModelConfig make_model_config(const InitConfig& init) {
   ModelConfig out;
   out.vocab_size = tokenizer.vocab_size();
   out.hidden_size = init.hidden_size;
+  // 8 d / 3 gives the gated MLP as many weights as a plain one of 4 d; multiples of 16 keep the
+  // kernels' rows whole.
   out.intermediate_size = init.intermediate_size > 0 ? init.intermediate_size
                                                      : (init.hidden_size * 8 / 3 + 15) / 16 * 16;
   out.num_layers = init.num_layers;
@@ -28,6 +30,7 @@ ModelConfig make_model_config(const InitConfig& init) {
   out.tie_word_embeddings = init.tie_word_embeddings;
   out.initializer_range = init.initializer_range;
   out.eos_token_ids = {data::find_eos_id(tokenizer, init.tokenizer, std::nullopt)};
+  // What a tokenizer puts before empty text is its BOS, whether or not a file names it.
   const std::vector<std::int32_t> empty = tokenizer.encode("", true);
   if (!empty.empty()) {
     out.bos_token_id = empty.front();

@@ -31,6 +31,7 @@ int environment_number(const char* name, int fallback) {
   return text.empty() ? fallback : std::atoi(text.c_str());
 }
 
+/// Without a home there is no cache: hashes are then computed each time.
 void open_hash_cache() {
   fs::path base = environment("XDG_CACHE_HOME");
   if (base.empty() && !environment("HOME").empty()) {
@@ -47,6 +48,7 @@ double peer_timeout_s() {
   return text.empty() ? distributed::TrainConfig{}.timeout_s : std::atof(text.c_str());
 }
 
+/// A launcher that sets OMP_NUM_THREADS has thought about it; else ranks share the cores.
 void set_threads(Communicator& comm) {
   const int wanted = environment_number("OMP_NUM_THREADS", 0);
   at::set_num_threads(wanted > 0 ? wanted : distributed::threads_for_rank(comm));
@@ -56,6 +58,7 @@ LogLevel log_level() {
   return environment("GROWMERGE_LOG") == "debug" ? LogLevel::kDebug : LogLevel::kInfo;
 }
 
+/// The log first: what follows may already have something to say.
 void set_up(const LogConfig& log) {
   configure_log(log);
   open_hash_cache();
@@ -91,6 +94,7 @@ RankEnvironment rank_environment() {
   } else if (!environment("PMIX_RANK").empty() || !environment("PMI_RANK").empty()) {
     out.under_launcher = true;
     out.launcher = environment("SLURM_STEP_ID").empty() ? "mpirun" : "srun";
+    // Process managers differ in what they tell; 0 leaves it to MPI.
     out.size = environment_number(
         "PMI_SIZE",
         environment_number("SLURM_STEP_NUM_TASKS", environment_number("SLURM_NTASKS", 0)));
@@ -134,7 +138,9 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
   const RankEnvironment place = rank_environment();
   set_up({.level = log_level(), .rank = place.rank, .world_size = place.size});
   try {
+    // Before anything asks where tensors may lie.
     (void)open_cuda_backend("");
+    // Starting MPI takes a second and a network, which one process needs not.
     if (!place.under_launcher) {
       require_one_process();
       const auto comm = make_single_process_communicator();
@@ -143,7 +149,9 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
     }
     const distributed::StopSignals signals;
     const auto world = distributed::make_mpi_world(argc, argv);
+    // From here on a rank that dies must not leave the others waiting for ever.
     world->set_timeout(peer_timeout_s());
+    // Now by what MPI says, which the messages of all ranks go by.
     configure_log({.level = log_level(), .rank = world->rank(), .world_size = world->size()});
     GM_CHECK(place.size == 0 || world->size() == place.size, kDistributed, place.launcher,
              " started ", place.size, " ranks, but MPI sees ", world->size(),
@@ -154,6 +162,7 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
         return work(*world);
       } catch (const Error&) {
         throw;
+        // run_rank() tells the other ranks, by code; so everything becomes an Error here.
       } catch (const fs::filesystem_error& e) {
         throw Error(ErrorCode::kIo, e.what());
       } catch (const std::exception& e) {

@@ -11,6 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Hidden: no file of the output, and gone when it is finished.
 constexpr const char* kBegunName = ".begun";
 
 std::optional<std::string> identity_begun(const fs::path& out) {
@@ -19,6 +20,7 @@ std::optional<std::string> identity_begun(const fs::path& out) {
 }
 
 void look_at_output(PlannedStage& stage, const fs::path& out) {
+  // The manifest comes first: NAME.tmp beside a finished NAME is of another attempt.
   if (const auto finished = read_manifest(out)) {
     stage.change = describe_change(*finished, stage.manifest);
     stage.state = stage.change.empty() ? OutputState::kUpToDate : OutputState::kChanged;

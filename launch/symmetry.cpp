@@ -14,6 +14,7 @@ std::unique_ptr<StepObserver> make_growth_observer(const ModelConfig& model,
   if (records.empty() || config.every == 0) {
     return nullptr;
   }
+  // The clones of the last growth are what could still be equal.
   return upscaling::make_symmetry_observer(model, records.back(), config.every);
 }
 

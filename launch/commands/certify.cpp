@@ -40,6 +40,7 @@ upscaling::TokenSequences text_sequences(const CertifyConfig& config) {
   const std::size_t wanted = length * static_cast<std::size_t>(config.certificate.num_sequences);
   std::ifstream file(config.text, std::ios::binary);
   GM_CHECK(file.good(), kNotFound, "certify: cannot read text '", config.text, "'");
+  // The text may be huge; its beginning is enough, read by size because tokens are not known yet.
   std::string text(16 * wanted, '\0');  // more bytes than most tokens have
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
@@ -70,6 +71,26 @@ upscaling::TokenSequences text_sequences(const CertifyConfig& config) {
   return out;
 }
 
+void print_estimate(const CertifyConfig& config) {
+  const auto parameters = static_cast<double>(num_parameters(load_model_config(config.source)) +
+                                              num_parameters(load_model_config(config.grown)));
+  std::printf("compares  %s with %s, writes nothing\nmemory    about %s\n", config.grown.c_str(),
+              config.source.c_str(), format_bytes(kProcessBytes + 12.0 * parameters).c_str());
+}
+
+upscaling::Certificate make_certificate(const CertifyConfig& config) {
+  const Model source = load_model(config.source, at::ScalarType::Float);
+  // Each in the precision it is used in: rounding the grown one up would hide its own error.
+  const Model grown = load_model(config.grown, CheckpointReader::open(config.grown).dtype());
+  upscaling::TokenSequences sequences =
+      upscaling::random_sequences(config.certificate, source.config.vocab_size);
+  if (!config.text.empty()) {
+    const upscaling::TokenSequences samples = text_sequences(config);
+    sequences.insert(sequences.end(), samples.begin(), samples.end());
+  }
+  return upscaling::certify_growth(source, grown, config.certificate, sequences);
+}
+
 int certify(const CommandLine& line) {
   GM_CHECK(line.out.empty(), kInvalidArgument, "'certify' prints its certificate and has no --out");
   const auto config = config_from_yaml<CertifyConfig>(load_command_config(certify_command(), line));
@@ -78,22 +99,10 @@ int certify(const CommandLine& line) {
     return 0;
   }
   if (line.dry_run) {
-    const auto parameters = static_cast<double>(num_parameters(load_model_config(config.source)) +
-                                                num_parameters(load_model_config(config.grown)));
-    std::printf("compares  %s with %s, writes nothing\nmemory    about %s\n", config.grown.c_str(),
-                config.source.c_str(), format_bytes(kProcessBytes + 12.0 * parameters).c_str());
+    print_estimate(config);
     return 0;
   }
-  const Model source = load_model(config.source, at::ScalarType::Float);
-  const Model grown = load_model(config.grown, CheckpointReader::open(config.grown).dtype());
-  upscaling::TokenSequences sequences =
-      upscaling::random_sequences(config.certificate, source.config.vocab_size);
-  if (!config.text.empty()) {
-    const upscaling::TokenSequences samples = text_sequences(config);
-    sequences.insert(sequences.end(), samples.begin(), samples.end());
-  }
-  const upscaling::Certificate certificate =
-      upscaling::certify_growth(source, grown, config.certificate, sequences);
+  const upscaling::Certificate certificate = make_certificate(config);
   std::fputs(certificate.json().c_str(), stdout);
   GM_CHECK(certificate.passed(), kMismatch, "certify: ", config.grown, " does not compute what ",
            config.source, " computes: ", certificate.failure());

@@ -56,10 +56,12 @@ std::string estimate(const GenerateConfig& config, int ranks) {
 std::vector<eval::Document> samples(const GenerateConfig& config, Communicator& comm) {
   const Model model = load_model(config.model, at::ScalarType::Float);
   const Tokenizer tokenizer = Tokenizer::load(config.model);
+  // A few prompts are for looking at; many documents of the model's own are a corpus.
   if (config.prompts.empty()) {
     return eval::sample_documents(model, tokenizer, config.count, config.sampling, comm);
   }
   std::vector<eval::Document> out;
+  // Every sample has its own number, and with it its own random numbers, whatever the order.
   std::uint64_t index = 0;
   for (const std::string& prompt : config.prompts) {
     for (std::int64_t i = 0; i < config.count; ++i, ++index) {
@@ -110,6 +112,7 @@ Command generate_command() {
         YamlNode item;
         item.kind = YamlNode::Kind::kScalar;
         item.scalar = paths[i];
+        // A prompt such as "12" is text.
         item.quoted = true;
         list.items.push_back(std::move(item));
       }

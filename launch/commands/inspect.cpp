@@ -24,6 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Names in one column, so that shapes can be compared down the page.
 void print_tensors(const std::vector<TensorInfo>& tensors) {
   std::size_t width = 4;
   for (const TensorInfo& info : tensors) {
@@ -35,6 +36,7 @@ void print_tensors(const std::vector<TensorInfo>& tensors) {
   }
 }
 
+/// What the stage says of itself: where it came from and what it has cost.
 void print_manifest(const Manifest& manifest) {
   std::printf("stage        %s (growmerge %s, %s)\nidentity     %s\n", manifest.stage.c_str(),
               manifest.growmerge_version.c_str(), manifest.git_hash.c_str(),
@@ -77,6 +79,7 @@ void print_checkpoint(const fs::path& dir) {
       static_cast<long long>(c.num_heads), static_cast<long long>(c.num_kv_heads),
       static_cast<long long>(c.head_dim), static_cast<long long>(c.max_position_embeddings),
       c.tie_word_embeddings ? "tied" : "untied");
+  // Whoever inspects a foreign model wants to know what of it we would ignore.
   const std::string warning = unknown_keys_warning(c.source_json, dir.string());
   if (!warning.empty()) {
     log_warning(warning);
@@ -84,6 +87,7 @@ void print_checkpoint(const fs::path& dir) {
   print_tensors(reader.tensors());
 }
 
+/// The text itself is not there; what is known of it is.
 void print_shard(const fs::path& path, bool verify) {
   const data::TokenShard shard = data::TokenShard::open(path);
   const data::TokenShardInfo& info = shard.info();
@@ -110,6 +114,7 @@ void print_tokenizer(const fs::path& path) {
               tokenizer.hash().c_str());
 }
 
+/// By name: all of these have one, and reading a wrong file to the end would say less.
 void inspect_file(const fs::path& path, bool verify) {
   const std::string extension = path.extension().string();
   if (extension == ".h5") {
@@ -130,6 +135,7 @@ void inspect_file(const fs::path& path, bool verify) {
 }
 
 void inspect_directory(const fs::path& dir, bool verify) {
+  // A directory may be several of these at once: a finished stage that is a model with tokenizer.
   bool known = false;
   const auto manifest = read_manifest(dir);
   if (manifest) {
@@ -148,6 +154,7 @@ void inspect_directory(const fs::path& dir, bool verify) {
   for (const auto& entry : fs::directory_iterator(dir)) {
     inside.push_back(entry.path());
   }
+  // The file system lists in any order.
   std::sort(inside.begin(), inside.end());
   for (const fs::path& path : inside) {
     if (path.extension() == ".h5") {
@@ -165,6 +172,7 @@ void inspect_directory(const fs::path& dir, bool verify) {
   GM_CHECK(known, kUnsupported, "inspect: '", dir.string(),
            "' holds no manifest, checkpoint, tokenizer, shard or results");
   if (verify) {
+    // Without recorded hashes, reading it all is what can be checked.
     if (manifest) {
       verify_directory(dir);
       std::printf("verified     %zu files\n", manifest->files.size());
@@ -175,14 +183,17 @@ void inspect_directory(const fs::path& dir, bool verify) {
   }
 }
 
+/// Several paths are shown one after another; the first bad one ends it.
 int inspect(const CommandLine& line) {
   GM_CHECK(!line.paths.empty(), kInvalidArgument, "'inspect' needs a path");
+  // Options that would do nothing are refused, lest somebody thinks they did.
   GM_CHECK(
       line.out.empty() && line.config_path.empty() && line.overrides.empty() && !line.print_config,
       kInvalidArgument, "'inspect' prints and has no config: it takes paths and --verify");
   for (const std::string& given : line.paths) {
     const fs::path path = given;
     GM_CHECK(fs::exists(path), kNotFound, "inspect: no '", given, "'");
+    // Headers cost nothing; --verify reads everything, which of a large model takes a while.
     if (line.dry_run) {
       std::printf("reads     %s%s (%s), writes nothing\n", line.verify ? "all of " : "headers of ",
                   given.c_str(), format_bytes(static_cast<double>(bytes_of(path))).c_str());

@@ -10,6 +10,7 @@
 namespace growmerge::launch {
 namespace {
 
+/// What a person gives has to be checked; the report itself takes what it gets.
 struct ReportCommandConfig : ReportConfig {
   void validate() const {
     GM_CHECK(!results.empty(), kInvalidArgument,
@@ -74,6 +75,7 @@ Command report_command() {
       item.quoted = true;
       list.items.push_back(std::move(item));
     }
+    // Paths on the command line replace those of the file: the other way round none would count.
     std::erase_if(config.entries, [](const auto& entry) { return entry.first == "results"; });
     config.entries.emplace_back("results", std::move(list));
   };

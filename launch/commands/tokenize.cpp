@@ -32,6 +32,7 @@ std::string estimate(const TokenizeConfig& config, int ranks) {
             format_bytes(static_cast<double>(file.bytes)) + ")\n";
     bytes += static_cast<double>(file.bytes);
   }
+  // Each rank writes its part first, and the parts are then put together: both are there once.
   return text + "disk      about " + format_bytes(bytes * 1.5) +
          " while it runs (for text of 3 bytes a token), half of that afterwards\n" +
          "memory    about " + format_bytes(2e8) + " a rank\n";
@@ -41,6 +42,7 @@ void work(const TokenizeConfig& config, StageRun& run) {
   const data::TokenizeSummary summary =
       data::tokenize(config, run.dir, run.comm, at::get_num_threads());
   for (const data::LanguageCounts& counts : summary.languages) {
+    // The report and a later budget read these without opening a shard.
     run.manifest.notes["tokens/" + counts.language] = std::to_string(counts.tokens);
     run.manifest.notes["documents/" + counts.language] = std::to_string(counts.documents);
     run.manifest.notes["bytes/" + counts.language] = std::to_string(counts.bytes);

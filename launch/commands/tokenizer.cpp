@@ -20,6 +20,7 @@ using data::TokenizerTrainConfig;
 StagePlan plan(const TokenizerTrainConfig& config) {
   StagePlan out;
   out.stage = "tokenizer";
+  // Merges are learned one after another from counts of the whole text.
   out.max_ranks = 1;
   for (std::size_t i = 0; i < config.inputs.size(); ++i) {
     const std::string path = config.inputs[i].path;
@@ -48,6 +49,7 @@ struct NamedText {
   std::string path;
 };
 NamedText named_text(const std::string& word) {
+  // A path with "=" in it needs a name in front.
   const std::size_t equals = word.find('=');
   return equals == std::string::npos ? NamedText{word, word}
                                      : NamedText{word.substr(0, equals), word.substr(equals + 1)};
@@ -62,6 +64,7 @@ std::vector<std::string> fertility_row(const Tokenizer& tokenizer, const NamedTe
   std::int64_t bytes = 0;
   std::int64_t words = 0;
   std::int64_t characters = 0;
+  // Document by document: text may be larger than memory.
   while (const auto document = reader.next()) {
     tokens += static_cast<std::int64_t>(tokenizer.encode(document->text, false).size());
     bytes += static_cast<std::int64_t>(document->text.size());
@@ -69,6 +72,7 @@ std::vector<std::string> fertility_row(const Tokenizer& tokenizer, const NamedTe
     characters += eval::count_characters(document->text);
   }
   GM_CHECK(tokens > 0 && words > 0, kInvalidArgument, "'", text.path, "' holds no text");
+  // The same denominator throughout, so that the columns can be divided by one another.
   const auto over = [tokens](std::int64_t a) {
     return static_cast<double>(a) / static_cast<double>(tokens);
   };
@@ -100,6 +104,7 @@ int inspect_tokenizer(const CommandLine& line) {
   for (std::size_t i = 2; i < line.paths.size(); ++i) {
     table.rows.push_back(fertility_row(tokenizer, named_text(line.paths[i])));
   }
+  // Without text there is only the tokenizer to speak of.
   if (!table.rows.empty()) {
     std::fputs(table_text(table).c_str(), stdout);
   }

@@ -52,10 +52,12 @@ void record_result(const TrainCommandConfig& config, const Lineage& before,
                    Manifest& manifest) {
   manifest.flops = result.flops;
   manifest.flops_total = before.flops_total + result.flops;
+  // Sunk is what lies before the last growth, and training is none.
   manifest.flops_sunk = before.flops_sunk;
   manifest.tokens = result.tokens;
   manifest.tokens_total = before.tokens_total + result.tokens;
   manifest.notes = before.notes;
+  // Merging reads these: which base a model continued from, and what that had cost.
   if (!config.model.empty()) {
     manifest.notes["continued_from"] = manifest.inputs.front().identity;
     manifest.notes["continued_from_path"] = config.model;

@@ -23,6 +23,8 @@ std::string model_text(const ModelConfig& model, const distributed::TrainPlan& p
 
 std::string data_text(const TrainCommandConfig& config, std::int64_t rows) {
   std::string text;
+  // Opening the shards reads their headers; how often each is gone through follows from the
+  // mixture.
   const auto stream = data::TokenStream::open(config.mixture, {});
   for (const data::SourceUse& use : stream->use(rows)) {
     text += "data      " + use.name + ": " + format_count(use.tokens) + " tokens, " +
@@ -69,6 +71,7 @@ void require_room(const TrainCommandConfig& config, const distributed::Placement
     require_memory(static_cast<double>(memory.host) * run.comm.local_size(),
                    concat("training on ", run.comm.local_size(), " rank(s) of this machine"));
   }
+  // Ranks may share a GPU with others: what is free now is what counts.
   if (place.device.is_cuda()) {
     const double there = distributed::available_device_memory(place.device);
     const auto needed = static_cast<double>(memory.device);

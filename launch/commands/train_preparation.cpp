@@ -45,6 +45,8 @@ void TrainCommandConfig::validate() const {
   const bool given = budget.steps || budget.tokens || budget.flops;
   GM_CHECK(given != !match.empty(), kInvalidArgument,
            "train: give one of budget.steps, budget.tokens, budget.flops and match");
+  // The budget that `match` stands for needs models that may not be there yet, so that any
+  // positive one takes its place here.
   if (match.empty()) {
     train.validate();
   } else {

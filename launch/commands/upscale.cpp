@@ -31,6 +31,7 @@ StagePlan plan(const UpscaleCommandConfig& config) {
   StagePlan out;
   out.stage = "upscale";
   out.seed = static_cast<std::uint64_t>(config.upscale.growth.seed);
+  // Growth copies blocks of one checkpoint: the disk is the limit, not the cores.
   out.max_ranks = 1;
   out.inputs.push_back({"model", config.model});
   return out;

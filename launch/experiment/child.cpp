@@ -49,6 +49,7 @@ Child::Child(const std::vector<std::string>& arguments,
              const std::filesystem::path& log) {
   const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   GM_CHECK(fd >= 0, kIo, "creating '", log.string(), "': ", std::strerror(errno));
+  // Tells a program that could not be started from one that started and failed: exec closes it.
   int report[2];
   GM_CHECK(pipe2(report, O_CLOEXEC) == 0, kIo, "pipe: ", std::strerror(errno));
   std::vector<std::string> words = arguments;
@@ -59,11 +60,14 @@ Child::Child(const std::vector<std::string>& arguments,
   pid_ = fork();
   GM_CHECK(pid_ >= 0, kIo, "starting '", arguments.front(), "': ", std::strerror(errno));
   if (pid_ == 0) {  // only async-signal-safe calls from here on
+    // A group of its own: Ctrl-C at the terminal reaches us alone, and we decide what to pass on.
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    // The parent may have died before the line above took hold.
     if (getppid() != parent) {
       _exit(127);
     }
+    // Blocked signals are inherited, and the stage must hear of ours.
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -130,6 +134,7 @@ std::vector<std::string> tail_of(const std::filesystem::path& file, std::size_t 
   }
   in.seekg(0, std::ios::end);
   const auto size = static_cast<std::uint64_t>(in.tellg());
+  // A log may be long and is asked for several times a second: only its end is read.
   const std::uint64_t window = 400 * std::max<std::uint64_t>(num_lines, 8);
   const std::uint64_t begin = std::max(from, size > window ? size - window : 0);
   in.seekg(static_cast<std::streamoff>(begin));

@@ -16,6 +16,7 @@ const std::vector<std::string> kTopKeys = {"name", "vars", "defaults", "run", "s
 const std::vector<std::string> kStageKeys = {"command", "config", "ranks",
                                              "threads", "needs",  "for_each"};
 
+/// A key that nobody reads would be a setting that silently does nothing.
 void check_keys(const YamlNode& node, const std::vector<std::string>& known) {
   for (const auto& [key, value] : node.entries) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
@@ -32,6 +33,7 @@ void check_keys(const YamlNode& node, const std::vector<std::string>& known) {
 
 void override_experiment(YamlNode& root, std::span<const std::string> overrides) {
   for (const std::string& assignment : overrides) {
+    // A variable is what most overrides mean, so its name may stand alone.
     const std::string key = assignment.substr(0, assignment.find_first_of("=."));
     if (std::find(kTopKeys.begin(), kTopKeys.end(), key) != kTopKeys.end()) {
       apply_override(root, assignment);
@@ -54,6 +56,7 @@ void override_experiment(YamlNode& root, std::span<const std::string> overrides)
   }
 }
 
+/// It becomes a directory beside others, and NAME.tmp, NAME.log and NAME.yaml beside that.
 void check_stage_name(const std::string& name, const YamlNode& where) {
   const bool good =
       !name.empty() && name.front() != '.' && !name.ends_with(".tmp") &&
@@ -94,6 +97,7 @@ class Builder {
         raw_.push_back({name, &node, one});
       }
     }
+    // In a second pass, because a stage may refer to one that stands below it.
     for (RawStage& raw : raw_) {
       experiment_.stages.push_back(make_stage(raw));
     }
@@ -106,6 +110,7 @@ class Builder {
     out.name = raw.name;
     out.where = raw.node->where();
     out.dir = experiment_.out / raw.name;
+    // A stage needs what its config refers to: nobody has to write that twice.
     std::set<std::string> needs;
     raw.scope.stage_dir = [this, &needs](const std::string& name, const YamlNode& where) {
       check_stage_known(name, where);
@@ -118,6 +123,7 @@ class Builder {
     const std::string command_name = expand(*command, raw.scope).as_string();
     out.command = &with_context(command->where(),
                                 [&]() -> const Command& { return find_command(command_name); });
+    // Only directories can be skipped when they are there, and be read by others.
     GM_CHECK(out.command->is_stage(), kInvalidArgument, command->where(), ": '", command_name,
              "' writes no directory and cannot be a stage");
     out.config = stage_config(raw, command_name);
@@ -148,6 +154,7 @@ class Builder {
       config = *under;
     }
     if (const YamlNode* own = raw.node->find("config")) {
+      // Merged before variables are replaced, so that a default may name for_each variables.
       config = merge_nodes(config, *own);
     }
     return expand(config, raw.scope);
@@ -172,6 +179,7 @@ class Builder {
     std::vector<ExperimentStage> sorted;
     std::set<std::string> placed;
     while (sorted.size() < experiment_.stages.size()) {
+      // A few dozen stages: looking through all for each costs nothing.
       const auto next = std::find_if(
           experiment_.stages.begin(), experiment_.stages.end(), [&](const ExperimentStage& stage) {
             return placed.count(stage.name) == 0 &&
@@ -208,10 +216,13 @@ bool is_made_by_stage(const Experiment& experiment, const fs::path& path) {
   return !relative.empty() && *relative.begin() != "..";
 }
 
+/// Every stage is planned, which loads and checks its config: a mistake in the last one should not
+/// wait for the hours of those before it.
 void check_configs(Experiment& experiment) {
   for (ExperimentStage& stage : experiment.stages) {
     with_context("stage '" + stage.name + "'", [&] {
       const StagePlan plan = stage.command->stage.plan(stage.config);
+      // The experiment's number is a wish for all, a stage's own one is meant.
       if (!stage.ranks_given && plan.max_ranks > 0) {
         stage.ranks = std::min(stage.ranks, plan.max_ranks);
       }
@@ -219,6 +230,7 @@ void check_configs(Experiment& experiment) {
                ": '", stage.command->name, "' works on ", plan.max_ranks, " rank(s), not on ",
                stage.ranks, ": write 'ranks: ", plan.max_ranks, "'");
       for (const StageInput& input : plan.inputs) {
+        // It will be there when the stage starts, and is looked at then.
         if (is_made_by_stage(experiment, input.path)) {
           continue;
         }
@@ -255,7 +267,9 @@ Experiment load_experiment(const fs::path& path, std::span<const std::string> ov
   if (const YamlNode* given = root.find("vars"); given != nullptr && !given->is_null()) {
     vars = *given;
   }
+  // These two are always there for ${...}.
   set_scalar(vars, "out", experiment.out.string());
+  // Data that comes with an experiment is named from where its file lies.
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   set_scalar(vars, "experiment_dir", folder.string());
 
@@ -265,6 +279,7 @@ Experiment load_experiment(const fs::path& path, std::span<const std::string> ov
     experiment.settings = config_from_yaml<RunSettings>(expand(*run, scope));
   }
   if (const YamlNode* defaults = root.find("defaults")) {
+    // Defaults of a command that is not used would otherwise never be looked at.
     for (const auto& [command, node] : defaults->entries) {
       with_context(node.where(), [&, &key = command] { (void)find_command(key); });
     }

@@ -20,6 +20,7 @@ bool any_interface_is_up() {
   if (getifaddrs(&first) != 0) {
     return true;  // unknown: mpirun will tell
   }
+  // Any will do: mpirun only needs an address to listen at.
   bool up = false;
   for (const ifaddrs* at = first; at != nullptr; at = at->ifa_next) {
     up = up || (at->ifa_flags & IFF_UP) != 0;
@@ -40,6 +41,7 @@ bool bring_up_loopback() {
     request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
     up = ioctl(handle, SIOCSIFFLAGS, &request) == 0;
   }
+  // close() may set another.
   const int reason = errno;
   close(handle);
   errno = reason;

@@ -18,6 +18,7 @@ namespace {
 int dry_run(const Experiment& experiment) {
   std::printf("experiment %s: %zu stages into %s\n", experiment.name.c_str(),
               experiment.stages.size(), experiment.out.c_str());
+  // What is not up to date makes all behind it wait: their inputs cannot be read yet.
   std::set<std::string> pending;
   for (const ExperimentStage& stage : experiment.stages) {
     const bool waits =
@@ -49,6 +50,7 @@ int dry_run(const Experiment& experiment) {
 }  // namespace
 
 int run_experiment(const CommandLine& line) {
+  // Under mpirun every rank would start all stages.
   const RankEnvironment environment = rank_environment();
   std::string path = line.config_path;
   if (path.empty() && line.paths.size() == 1) {

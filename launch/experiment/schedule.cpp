@@ -27,6 +27,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Why a stage stands where it does in the summary.
 enum class Outcome { kDone, kSkipped, kFailed, kBlocked, kStopped };
 
 struct StageResult {
@@ -43,6 +44,7 @@ class Runner {
     const SignalCounter counter;
     (void)executable_path();  // before a rebuild can replace it
     fs::create_directories(experiment_.out);
+    // Before the first stage: it would be a pity to find out after hours.
     if (std::any_of(experiment_.stages.begin(), experiment_.stages.end(),
                     [](const ExperimentStage& stage) { return stage.ranks > 1; })) {
       require_network_interface();
@@ -57,6 +59,7 @@ class Runner {
       const StageResult result =
           blocked ? StageResult{stage.name, Outcome::kBlocked} : run_or_refuse(stage);
       results_.push_back(result);
+      // Whoever stops a run does not want the next stage to begin.
       if (result.outcome == Outcome::kStopped) {
         summarise();
         return exit_code(ErrorCode::kInterrupted);
@@ -106,6 +109,7 @@ class Runner {
                     stage.ranks == 1 ? "" : "s"));
     const fs::path log = stage.dir.string() + ".log";
     const fs::path config = stage.dir.string() + ".yaml";
+    // It stays, so that the stage can be started by hand as it was here.
     write_file_atomically(config, node_to_yaml(stage.config));
     // The log goes on from an earlier start of the stage.
     const std::uint64_t log_start = fs::exists(log) ? fs::file_size(log) : 0;
@@ -164,12 +168,14 @@ class Runner {
     for (const std::string& line : tail_of(log, 15, log_start)) {
       text += "  | " + line + "\n";
     }
+    // "Goes on" must not be promised where there is nothing to go on from.
     text += resumable && fs::exists(stage.dir.string() + ".tmp")
                 ? "Put right what it names, then the same command goes on from its last checkpoint."
                 : "Put right what it names, then the same command goes on with this stage.";
     log_error(text);
     const int code = child.exit_code();
     static constexpr int kKnown[] = {2, 3, 4, 5, 6, 70};
+    // mpirun and the kernel end processes with codes of their own, which mean nothing here.
     const bool known = std::find(std::begin(kKnown), std::end(kKnown), code) != std::end(kKnown);
     failure_code_ = known ? code : exit_code(ErrorCode::kDistributed);
   }
@@ -198,6 +204,7 @@ class Runner {
                                                                 r.outcome == Outcome::kSkipped;
                                                        })),
                 experiment_.stages.size());
+    // What a person ran it for stands last, where the terminal is.
     for (const StageResult& result : results_) {
       const fs::path dir = experiment_.out / result.name;
       if (result.outcome != Outcome::kFailed && fs::exists(dir / "report.txt")) {

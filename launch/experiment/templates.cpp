@@ -9,8 +9,10 @@
 namespace growmerge::launch {
 namespace {
 
+// Variables may name variables; more than this only happens in a circle.
 constexpr int kDeepest = 32;
 
+/// It keeps the place in the file, for the messages of whoever reads the value.
 YamlNode scalar_node(const std::string& text, const YamlNode& where) {
   YamlNode out;
   out.kind = YamlNode::Kind::kScalar;
@@ -43,6 +45,7 @@ class Expander {
     std::string out;
     std::size_t at = 0;
     while (at < text.size()) {
+      // "$${" is how a shell's own "${" is written.
       if (text.compare(at, 3, "$${") == 0) {
         out += "${";
         at += 3;
@@ -63,6 +66,7 @@ class Expander {
   }
 
  private:
+  /// Braces nest: "${start.${setup}}".
   static std::size_t closing(const std::string& text, std::size_t at, const YamlNode& where) {
     int open = 0;
     for (std::size_t i = at; i < text.size(); ++i) {
@@ -83,6 +87,7 @@ class Expander {
     if (node.scalar.find("${") == std::string::npos) {
       return node;
     }
+    // Alone, a variable keeps its kind: it may be a list, a table or a number.
     if (is_one_variable(node.scalar, node)) {
       YamlNode value = look_up(node.scalar.substr(2, node.scalar.size() - 3), node);
       value.file = node.file;
@@ -103,6 +108,7 @@ class Expander {
       if (const YamlNode* each = item.find("for_each"); item.is_map() && each != nullptr) {
         YamlNode body = item;
         std::erase_if(body.entries, [](const auto& entry) { return entry.first == "for_each"; });
+        // Items that are no tables are written {for_each: ..., item: "${x}.txt"}.
         const YamlNode* only = body.entries.size() == 1 ? body.find("item") : nullptr;
         for (const Scope& scope : for_each_scopes(*each, scope_)) {
           append(out, only != nullptr ? *only : body, scope);
@@ -116,6 +122,7 @@ class Expander {
 
   void append(YamlNode& out, const YamlNode& item, const Scope& scope) const {
     YamlNode value = Expander(scope, depth_).expand(item);
+    // A variable that is a list gives its items, not a list within the list.
     const bool splice = item.is_scalar() && value.is_sequence();
     if (splice) {
       out.items.insert(out.items.end(), value.items.begin(), value.items.end());
@@ -155,6 +162,7 @@ class Expander {
              "in a circle at '${",
              raw, "}'");
     const std::string path = Expander(scope_, depth_ + 1).substitute(raw, where);
+    // Naming a stage's directory is what makes it needed.
     if (path.starts_with("stages.")) {
       GM_CHECK(scope_.stage_dir != nullptr, kInvalidArgument, where.where(), ": '${", path,
                "}': stages cannot be referred to here");
@@ -175,6 +183,7 @@ class Expander {
 
   YamlNode member(YamlNode node, const std::string& part, const std::string& path,
                   const YamlNode& where) const {
+    // First as it stands: expanding a whole table would need all that it names.
     const YamlNode* found = child(node, part);
     if (found == nullptr) {
       node = Expander(scope_, depth_ + 1).expand(node);
@@ -189,6 +198,7 @@ class Expander {
     if (node.is_map()) {
       return node.find(part);
     }
+    // More digits than that are no index of a list.
     const bool is_index = node.is_sequence() && !part.empty() && part.size() < 9 &&
                           part.find_first_not_of("0123456789") == std::string::npos;
     return is_index && std::stoul(part) < node.items.size() ? &node.items[std::stoul(part)]
@@ -208,6 +218,7 @@ class Expander {
 
   const YamlNode& first_part(const std::string& part, const std::string& path,
                              const YamlNode& where) const {
+    // A for_each variable hides a variable of the experiment.
     if (const auto it = scope_.bindings.find(part); it != scope_.bindings.end()) {
       return it->second;
     }
@@ -287,10 +298,12 @@ std::vector<Scope> for_each_scopes(const YamlNode& for_each, const Scope& scope)
   }
   GM_CHECK(for_each.is_map(), kInvalidArgument, for_each.where(),
            ": for_each: expected {variable: [values]}, or a list of such maps");
+  // All combinations, the last variable running fastest.
   out.push_back(scope);
   for (const auto& [name, values] : for_each.entries) {
     std::vector<Scope> next;
     for (const Scope& one : out) {
+      // In the scope so far: a later variable's values may depend on an earlier one.
       const YamlNode list = expand(values, one);
       GM_CHECK(list.is_sequence() || list.is_scalar(), kInvalidArgument, values.where(),
                ": for_each: '", name, "' needs a list of values");
@@ -308,6 +321,7 @@ std::vector<Scope> for_each_scopes(const YamlNode& for_each, const Scope& scope)
 }
 
 YamlNode merge_nodes(const YamlNode& under, const YamlNode& over) {
+  // Lists are replaced as a whole: which items would belong together cannot be known.
   if (!under.is_map() || !over.is_map()) {
     return over;
   }
@@ -328,6 +342,7 @@ YamlNode merge_nodes(const YamlNode& under, const YamlNode& over) {
 std::string node_to_yaml(const YamlNode& node) {
   std::string out;
   append_yaml(node, 0, out);
+  // A value follows its key, or stands alone here.
   return out.starts_with('\n') ? out.substr(1) : out.substr(out.empty() ? 0 : 1);
 }
 

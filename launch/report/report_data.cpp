@@ -80,6 +80,7 @@ fs::path find_checkpoint(const fs::path& recorded, const fs::path& results_dir) 
   return recorded;
 }
 
+/// Numbers alone are plotted; a line cut by a crash is passed over.
 std::vector<std::map<std::string, double>> read_metrics(const fs::path& checkpoint) {
   std::vector<std::map<std::string, double>> out;
   std::ifstream in(checkpoint / "metrics.jsonl");
@@ -99,6 +100,7 @@ std::vector<std::map<std::string, double>> read_metrics(const fs::path& checkpoi
   return out;
 }
 
+/// An outside model has results but no manifest: its costs are unknown, which the tables say.
 ReportEntry read_entry(const fs::path& dir, const ReportConfig& config) {
   ReportEntry out;
   out.results_dir = dir;
@@ -119,6 +121,7 @@ ReportEntry read_entry(const fs::path& dir, const ReportConfig& config) {
 }
 
 std::string find_base(const ReportConfig& config, const std::vector<ReportEntry>& entries) {
+  // The first one is a guess that is right where a person lists the unadapted model first.
   if (!config.base.empty()) {
     return config.base;
   }
@@ -136,6 +139,7 @@ ReportComparison compare(const ReportEntry& baseline, const ReportEntry& model,
       eval::compare_results(baseline.results_dir, model.results_dir, options);
   ReportComparison out{baseline.name, model.name, {}};
   for (eval::Comparison& row : table.rows) {
+    // Tasks as a whole: their parts (phenomena) would drown the page.
     if (row.part.empty() && (language.empty() || row.language == language)) {
       out.rows.push_back(std::move(row));
     }
@@ -165,6 +169,7 @@ std::vector<std::string> baselines_of(const ReportEntry& entry, const ReportData
   return entry.model.baselines;
 }
 
+/// A name that was mistyped would otherwise be a table that is silently missing.
 void check_names(const ReportConfig& config, const ReportData& data) {
   for (const auto& [name, model] : config.models) {
     (void)data.entry(name);
@@ -222,6 +227,7 @@ ReportData collect_report(const ReportConfig& config) {
   std::stable_partition(out.entries.begin(), out.entries.end(), is_base);
   const double base_flops = out.entry(out.base).flops_total;
   for (ReportEntry& entry : out.entries) {
+    // A grown model starts at its growth; the others at the base that all have in common.
     const double start = entry.flops_sunk > 0.0 ? entry.flops_sunk : base_flops;
     entry.flops_since_growth = std::max(0.0, entry.flops_total - start);
   }
@@ -229,6 +235,7 @@ ReportData collect_report(const ReportConfig& config) {
     for (const std::string& baseline : baselines_of(entry, out)) {
       out.against_baselines.push_back(compare(out.entry(baseline), entry, config, ""));
     }
+    // Forgetting is always against the model before adaptation, whatever the baselines are.
     const std::string base = entry.model.base.empty() ? out.base : entry.model.base;
     if (base != entry.name) {
       ReportComparison comparison = compare(out.entry(base), entry, config, config.source_language);

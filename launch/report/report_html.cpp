@@ -57,6 +57,7 @@ class Colors {
 
 Series metric_series(const ReportEntry& entry, const std::string& x, const std::string& y,
                      int color) {
+  // Not every line of metrics has both: held-out loss comes every so many steps.
   Series out{.name = entry.name, .points = {}, .color = color};
   for (const auto& row : entry.metrics) {
     const auto at_x = row.find(x);
@@ -74,6 +75,7 @@ std::string loss_plots(const ReportData& data, const Colors& colors) {
   for (const ReportEntry& entry : data.entries) {
     Series held_out = metric_series(entry, "flops", "held_out_loss", colors.of(entry));
     Series training = metric_series(entry, "flops", "loss", colors.of(entry));
+    // Held-out loss where there is a curve of it; training loss is smoother but of seen text.
     Series& shown = held_out.points.size() >= 2 ? held_out : training;
     if (shown.points.size() < 2) {
       continue;
@@ -108,6 +110,7 @@ std::string score_plots(const ReportData& data, const Colors& colors, bool texts
       }
       const double scale = texts ? 1.0 : 100.0;
       IntervalPlot& plot = plots[task.name];
+      // A map would sort the tasks; they stand as eval was given them.
       if (plot.rows.empty()) {
         tasks.push_back(task.name);
         plot.title = (texts ? "Bits per byte: " : "Accuracy: ") + task.name;
@@ -136,6 +139,7 @@ std::string forgetting_plots(const ReportData& data, const Colors& colors) {
       IntervalPlot& plot = plots[row.task];
       plot.title = "Change of " + row.task + " against the base";
       plot.x_label = accuracy ? "accuracy, points (left: lost)" : "bits per byte (right: lost)";
+      // Left or right of no change is what the eye looks for.
       plot.zero_line = true;
       plot.rows.push_back({.name = comparison.model,
                            .value = scale * row.difference,
@@ -151,6 +155,7 @@ std::string forgetting_plots(const ReportData& data, const Colors& colors) {
   return out;
 }
 
+/// Clones that stay at 0 have learned nothing that the small model could not.
 std::string asymmetry_plot(const ReportData& data) {
   LinePlot plot;
   plot.title = "Asymmetry of cloned blocks";
@@ -175,6 +180,7 @@ std::string section(const std::string& title, const std::string& plots) {
 }  // namespace
 
 std::string report_html(const ReportData& data) {
+  // Style and plots stand in the page itself: it is sent around as one file.
   const Colors colors(data);
   std::string out =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"

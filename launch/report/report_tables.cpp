@@ -4,13 +4,13 @@
 
 #include "core/base/format.h"
 #include "launch/report/report.h"
-#include "launch/stage_driver.h"
 
 namespace growmerge::launch {
 namespace {
 
 std::string dash_if_empty(const std::string& text) { return text.empty() ? "–" : text; }
 
+/// The language is added where the name does not show it.
 std::string task_label(const eval::TaskHeader& header) {
   return header.language.empty() || header.name.find(header.language) != std::string::npos
              ? header.name
@@ -22,6 +22,7 @@ std::vector<eval::TaskHeader> task_headers(const ReportData& data, bool texts) {
   std::vector<eval::TaskHeader> out;
   for (const ReportEntry& entry : data.entries) {
     for (const eval::TaskHeader& header : entry.results.headers) {
+      // Models need not have been evaluated on the same tasks; a table has the union.
       const bool known = std::any_of(out.begin(), out.end(), [&](const eval::TaskHeader& other) {
         return other.name == header.name;
       });
@@ -51,6 +52,7 @@ Table models_table(const ReportData& data) {
   out.columns = {"model", "role", "setup", "language", "since growth", "sunk", "total", "tokens"};
   out.first_number = 4;
   for (const ReportEntry& entry : data.entries) {
+    // So that the columns add up whichever of the two starts the model has.
     const double sunk = entry.flops_total - entry.flops_since_growth;
     out.rows.push_back({entry.name, dash_if_empty(entry.model.role),
                         dash_if_empty(entry.model.setup), dash_if_empty(entry.model.language),
@@ -81,6 +83,7 @@ Table score_table(const ReportData& data, bool texts) {
     std::vector<std::string> row = {entry.name};
     for (const eval::TaskHeader& header : headers) {
       const eval::TaskSummary* task = entry.results.find(header.name);
+      // Not evaluated is not zero.
       if (task == nullptr) {
         row.emplace_back("–");
       } else if (texts) {
@@ -101,6 +104,8 @@ Table score_table(const ReportData& data, bool texts) {
   return out;
 }
 
+/// Accuracy in points, text in bits per byte: better is up in one and down in the other, which the
+/// verdict says.
 std::vector<std::string> difference_cells(const eval::Comparison& row) {
   const bool accuracy = row.metric == "acc";
   const double scale = accuracy ? 100.0 : 1.0;
@@ -135,6 +140,7 @@ Table difference_table(const std::string& title, const std::string& note,
 }
 
 /// A merge and a joint model: these have a table of their own.
+// The study's question, so it is not lost among the other baselines.
 bool is_merge_against_joint(const ReportData& data, const ReportComparison& comparison) {
   return data.entry(comparison.model).model.role == "merge" &&
          data.entry(comparison.baseline).model.role == "joint";
@@ -198,6 +204,7 @@ std::vector<Table> short_tables(const ReportData& data) {
   const auto bits = [](const ReportComparison&, const eval::Comparison& row) {
     return row.metric == "bits_per_byte";
   };
+  // Of a model that nobody described, every language but the source is its own.
   const auto own_language = [&](const ReportComparison& comparison, const eval::Comparison& row) {
     const std::string& language = data.entry(comparison.model).model.language;
     const bool is_own = data.says_nothing_of(comparison.model)
@@ -254,6 +261,7 @@ std::string report_text(const ReportData& data) {
     out += "\nsampled: " + name + "\n";
     for (const std::string& text : texts) {
       std::string line = first_bytes(text, 240);
+      // One line each: samples are here to be glanced at.
       std::replace(line.begin(), line.end(), '\n', ' ');
       out += "  | " + line + "\n";
     }

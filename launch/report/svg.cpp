@@ -10,6 +10,7 @@
 namespace growmerge::launch {
 namespace {
 
+// In SVG units; the page scales them. Left is room for the ticks and the label on its side.
 constexpr double kWidth = 640.0;
 constexpr double kLeft = 62.0;
 constexpr double kRight = 12.0;
@@ -32,6 +33,7 @@ std::string tick_text(double value) {
   return format_number("%.3g", scaled) + kPrefix[step];
 }
 
+/// From values [low, high] to positions [from, to], which for y run downwards.
 struct Scale {
   double low = 0.0;
   double high = 1.0;
@@ -61,6 +63,7 @@ std::string open_svg(double height, const std::string& title) {
          html_escape(title) + "\">\n";
 }
 
+/// Curves must not run along the frame, and one value alone still needs an axis.
 void widen(double& low, double& high, bool logarithmic) {
   if (logarithmic) {
     const double margin = std::max(0.02, 0.05 * std::log(high / low));
@@ -74,6 +77,7 @@ void widen(double& low, double& high, bool logarithmic) {
 }
 
 std::vector<double> ticks_of(const Scale& scale, int count) {
+  // Less than a decade and a bit has too few powers of ten to read values from.
   if (!scale.logarithmic || scale.high / scale.low < 20.0) {
     return axis_ticks(scale.low, scale.high, count);
   }
@@ -85,6 +89,7 @@ std::vector<double> ticks_of(const Scale& scale, int count) {
   return out;
 }
 
+/// A loss that was NaN leaves a gap in its data and not a broken path.
 bool is_good(const std::pair<double, double>& point, bool log_y) {
   return std::isfinite(point.first) && std::isfinite(point.second) &&
          (!log_y || point.second > 0.0);
@@ -93,6 +98,7 @@ bool is_good(const std::pair<double, double>& point, bool log_y) {
 }  // namespace
 
 std::vector<double> axis_ticks(double low, double high, int count) {
+  // The smallest of 1, 2, 2.5 and 5 times a power of ten that gives no more ticks than asked for.
   const double raw = (high - low) / std::max(1, count);
   const double power = std::pow(10.0, std::floor(std::log10(raw)));
   double step = power * 10.0;
@@ -103,6 +109,7 @@ std::vector<double> axis_ticks(double low, double high, int count) {
     }
   }
   std::vector<double> out;
+  // Multiples of the step, not sums of it: these do not drift, and 0 is exactly 0.
   for (double k = std::ceil(low / step); k * step <= high * (1.0 + 1e-12) + 1e-300; k += 1.0) {
     out.push_back(k * step);
   }
@@ -115,6 +122,7 @@ std::string line_plot_svg(const LinePlot& plot) {
   bool any = false;
   bool drawable = false;
   for (const Series& series : plot.series) {
+    // A single point is no curve.
     drawable = drawable || series.points.size() >= 2;
     for (const auto& point : series.points) {
       if (!is_good(point, plot.log_y)) {
@@ -133,6 +141,7 @@ std::string line_plot_svg(const LinePlot& plot) {
   y.logarithmic = plot.log_y;
   widen(x.low, x.high, false);
   widen(y.low, y.high, plot.log_y);
+  // Three names of the legend stand in a row.
   const double height = 330.0 + 18.0 * std::ceil(static_cast<double>(plot.series.size()) / 3.0);
   const double bottom = 280.0;
   x.from = kLeft;
@@ -188,6 +197,7 @@ std::string interval_plot_svg(const IntervalPlot& plot) {
     longest = std::max(longest, row.name.size());
   }
   widen(x.low, x.high, false);
+  // As wide as the longest name, up to where the bars would have no room.
   const double left = std::min(280.0, 12.0 + 7.2 * static_cast<double>(longest));
   const double bottom = kTop + 22.0 * static_cast<double>(plot.rows.size());
   x.from = left;

@@ -31,6 +31,7 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
   return right ? blank + text : text + blank;
 }
 
+/// A bar or a line break would end the cell.
 std::string markdown_cell(const std::string& text) {
   std::string out;
   for (const char c : text) {
@@ -49,6 +50,7 @@ std::string table_text(const Table& table) {
       out +=
           padded(cells[i], widths[i], i >= table.first_number) + (i + 1 < cells.size() ? "  " : "");
     }
+    // Blanks at the end would show in diffs and copies.
     out.erase(out.find_last_not_of(' ') + 1);
     return out + "\n";
   };
@@ -114,6 +116,7 @@ std::string table_html(const Table& table) {
   if (!table.note.empty()) {
     out += "<p>" + html_escape(table.note) + "</p>\n";
   }
+  // A wide table scrolls by itself instead of widening the page.
   out += "<div class=\"scroll\"><table><thead><tr>";
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     out += std::string("<th") + (i >= table.first_number ? " class=\"n\"" : "") + ">" +
