@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "core/base/error.h"
-#include "eval/encode.h"
-#include "eval/pair_rules.h"
 #include "eval/request_set.h"
+#include "eval/scoring_rules.h"
+#include "eval/statistics.h"
 
 namespace growmerge::eval {
 namespace {
@@ -16,12 +16,21 @@ double per(double nll, std::int64_t count) { return nll / static_cast<double>(co
 
 }  // namespace
 
-EncodedTexts encode_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer,
-                              Communicator& comm) {
+std::vector<Item> text_items(std::vector<Document> documents) {
+  std::vector<Item> items(documents.size());
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    items[i].id = std::move(documents[i].id);
+    items[i].choices.push_back(std::move(documents[i].text));
+  }
+  return items;
+}
+
+EncodedTexts encode_texts(const std::vector<Item>& documents, const Tokenizer& tokenizer,
+                          Communicator& comm) {
   std::vector<std::string_view> texts;
   texts.reserve(documents.size());
-  for (const Document& document : documents) {
-    texts.emplace_back(document.text);
+  for (const Item& document : documents) {
+    texts.emplace_back(document.choices[0]);
   }
   return encode_all(
       tokenizer, texts,
@@ -31,9 +40,9 @@ EncodedTexts encode_documents(const std::vector<Document>& documents, const Toke
       comm);
 }
 
-std::vector<TextRecord> score_documents(const Model& model, const std::vector<Document>& documents,
-                                        const EncodedTexts& encoded, const TextRules& rules,
-                                        const ScorerOptions& options, Communicator& comm) {
+std::vector<ItemRecord> score_texts(const Model& model, const std::vector<Item>& documents,
+                                    const EncodedTexts& encoded, const TextRules& rules,
+                                    const ScorerOptions& options, Communicator& comm) {
   GM_ASSERT(encoded.size() == documents.size());
   const std::optional<std::int32_t> prefix = prefix_token(model.config, rules.prefix);
   GM_CHECK(prefix.has_value(), kInvalidArgument,
@@ -45,19 +54,20 @@ std::vector<TextRecord> score_documents(const Model& model, const std::vector<Do
            ", expected at least 1 token");
 
   RequestSet set(context, rules.prefix_each_window ? *prefix : -1);
-  std::vector<TextRecord> records;
-  records.reserve(documents.size());
+  std::vector<ItemRecord> records(documents.size());
   for (std::size_t i = 0; i < documents.size(); ++i) {
-    const std::string& text = documents[i].text;
+    const std::string& text = documents[i].choices[0];
+    const std::vector<std::int32_t>& ids = encoded[i].ids;
     std::vector<std::int32_t> tokens = {*prefix};
-    tokens.insert(tokens.end(), encoded[i].begin(), encoded[i].end());
-    records.push_back({.id = documents[i].id,
-                       .nll = 0.0,
-                       .tokens = static_cast<std::int64_t>(encoded[i].size()),
-                       .characters = count_characters(text),
-                       .words = count_words(text),
-                       .bytes = static_cast<std::int64_t>(text.size()),
-                       .windows = set.add(tokens, 1)});
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+    ItemRecord& record = records[i];
+    record.id = documents[i].id;
+    record.tokens = {static_cast<std::int64_t>(ids.size())};
+    record.characters = {count_characters(text)};
+    record.bytes = {static_cast<std::int64_t>(text.size())};
+    record.words = count_words(text);
+    record.windows = set.add(tokens, 1);
+    record.windowed = record.windows > 1;
   }
   const std::vector<double> sums = set.combine(score_sums(
       model, set.requests(),
@@ -67,7 +77,7 @@ std::vector<TextRecord> score_documents(const Model& model, const std::vector<Do
       },
       options, comm));
   for (std::size_t i = 0; i < records.size(); ++i) {
-    records[i].nll = 0.0 - sums[i];  // 0 stays +0
+    records[i].log_prob = {sums[i]};
   }
   return records;
 }
@@ -77,16 +87,77 @@ double TextTotals::token_perplexity() const { return std::exp(per(nll, tokens));
 double TextTotals::word_perplexity() const { return std::exp(per(nll, words)); }
 double TextTotals::byte_perplexity() const { return std::exp(per(nll, bytes)); }
 
-TextTotals total(const std::vector<TextRecord>& records) {
+TextTotals total(const std::vector<ItemRecord>& records) {
   TextTotals totals;
-  for (const TextRecord& record : records) {
-    totals.nll += record.nll;
-    totals.tokens += record.tokens;
-    totals.characters += record.characters;
+  for (const ItemRecord& record : records) {
+    totals.nll += record.nll();
+    totals.tokens += record.tokens[0];
+    totals.characters += record.characters[0];
     totals.words += record.words;
-    totals.bytes += record.bytes;
+    totals.bytes += record.bytes[0];
   }
   return totals;
+}
+
+TaskSummary summarise_texts(const TaskItems& items) {
+  const TaskHeader& header = items.header;
+  TaskSummary summary{header.name, static_cast<std::int64_t>(items.records.size()), {}, {}, {}};
+  const TextTotals totals = total(items.records);
+  GM_CHECK(totals.bytes > 0, kCorrupt, header.name, ": the documents hold no bytes at all");
+  std::vector<double> bits;
+  std::vector<double> bytes;
+  for (const ItemRecord& item : items.records) {
+    if (item.bytes[0] > 0) {
+      bits.push_back(item.nll() / std::numbers::ln2);
+      bytes.push_back(static_cast<double>(item.bytes[0]));
+    }
+  }
+  const BootstrapResult bootstrap = bootstrap_ratio(bits, bytes, header.bootstrap);
+  summary.metrics = {{"bits_per_byte", totals.bits_per_byte()},
+                     {"bits_per_byte_stderr", bootstrap.standard_error},
+                     {"bits_per_byte_ci_low", bootstrap.interval.low},
+                     {"bits_per_byte_ci_high", bootstrap.interval.high},
+                     {"token_perplexity", totals.token_perplexity()},
+                     {"byte_perplexity", totals.byte_perplexity()}};
+  if (totals.words > 0) {
+    summary.metrics.emplace_back("word_perplexity", totals.word_perplexity());
+  }
+  summary.metrics.insert(summary.metrics.end(),
+                         {{"nll", totals.nll},
+                          {"tokens", static_cast<double>(totals.tokens)},
+                          {"characters", static_cast<double>(totals.characters)},
+                          {"words", static_cast<double>(totals.words)},
+                          {"bytes", static_cast<double>(totals.bytes)}});
+  return summary;
+}
+
+std::vector<Comparison> compare_texts(const TaskItems& a, const TaskItems& b,
+                                      const BootstrapOptions& options) {
+  Comparison row;
+  row.task = a.header.name;
+  row.language = a.header.language;
+  row.metric = "bits_per_byte";
+  row.num_items = static_cast<std::int64_t>(a.records.size());
+  std::vector<double> differences;
+  std::vector<double> bytes;
+  double bits_a = 0.0;
+  double bits_b = 0.0;
+  double total = 0.0;
+  for (std::size_t i = 0; i < a.records.size(); ++i) {
+    if (a.records[i].bytes[0] == 0) {
+      continue;
+    }
+    bits_a += a.records[i].nll() / std::numbers::ln2;
+    bits_b += b.records[i].nll() / std::numbers::ln2;
+    total += static_cast<double>(a.records[i].bytes[0]);
+    differences.push_back((b.records[i].nll() - a.records[i].nll()) / std::numbers::ln2);
+    bytes.push_back(static_cast<double>(a.records[i].bytes[0]));
+  }
+  GM_CHECK(total > 0.0, kCorrupt, row.task, ": the documents hold no bytes at all");
+  row.a = bits_a / total;
+  row.b = bits_b / total;
+  row.conclude(bootstrap_ratio(differences, bytes, options), differences.size(), false);
+  return {row};
 }
 
 }  // namespace growmerge::eval

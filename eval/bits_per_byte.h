@@ -9,22 +9,20 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "core/contracts/communicator.h"
 #include "core/model/checkpoint.h"
 #include "core/tokenizer/tokenizer.h"
+#include "eval/compare.h"
+#include "eval/encode.h"
 #include "eval/items.h"
+#include "eval/results.h"
 #include "eval/sequence_scorer.h"
+#include "eval/task.h"
 
 namespace growmerge::eval {
-
-struct Document {
-  std::string id;
-  std::string text;
-};
 
 struct TextRules {
   std::string prefix = "auto";      // auto | bos | eos
@@ -32,17 +30,20 @@ struct TextRules {
   bool prefix_each_window = false;  // whether windows after the first are opened by the prefix, too
 };
 
-using EncodedTexts = std::vector<std::vector<std::int32_t>>;
+/// The documents as items of one choice. Their texts are moved.
+[[nodiscard]] std::vector<Item> text_items(std::vector<Document> documents);
 
 /// Collective. Errors: kCorrupt naming the document whose text is not UTF-8.
-[[nodiscard]] EncodedTexts encode_documents(const std::vector<Document>& documents,
-                                            const Tokenizer& tokenizer, Communicator& comm);
+[[nodiscard]] EncodedTexts encode_texts(const std::vector<Item>& documents,
+                                        const Tokenizer& tokenizer, Communicator& comm);
 
 /// One record per document, in order, the same on every rank. Collective. Errors: kCorrupt naming
 /// the document whose score is not finite; kInvalidArgument (no prefix token, context < 1).
-[[nodiscard]] std::vector<TextRecord> score_documents(
-    const Model& model, const std::vector<Document>& documents, const EncodedTexts& encoded,
-    const TextRules& rules, const ScorerOptions& options, Communicator& comm);
+[[nodiscard]] std::vector<ItemRecord> score_texts(const Model& model,
+                                                  const std::vector<Item>& documents,
+                                                  const EncodedTexts& encoded,
+                                                  const TextRules& rules,
+                                                  const ScorerOptions& options, Communicator& comm);
 
 /// Sums over documents and what follows from them.
 struct TextTotals {
@@ -57,6 +58,12 @@ struct TextTotals {
   [[nodiscard]] double word_perplexity() const;
   [[nodiscard]] double byte_perplexity() const;
 };
-[[nodiscard]] TextTotals total(const std::vector<TextRecord>& records);
+[[nodiscard]] TextTotals total(const std::vector<ItemRecord>& records);
+
+/// All figures of TaskSummary that are of texts. Errors: kCorrupt when the documents hold no bytes.
+[[nodiscard]] TaskSummary summarise_texts(const TaskItems& items);
+/// One row: the whole task.
+[[nodiscard]] std::vector<Comparison> compare_texts(const TaskItems& a, const TaskItems& b,
+                                                    const BootstrapOptions& options);
 
 }  // namespace growmerge::eval

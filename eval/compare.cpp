@@ -2,15 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <numbers>
-#include <optional>
-#include <set>
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "eval/tasks/kind.h"
 
 namespace growmerge::eval {
 namespace {
@@ -29,163 +25,20 @@ void check_same_task(const TaskItems& a, const TaskItems& b) {
   }
   same("the hash of the items", ha.data_hash, hb.data_hash);
   same("the context", ha.context, hb.context);
-  same("prefix", ha.prefix, hb.prefix);
-  same("prefix_each_window", ha.prefix_each_window, hb.prefix_each_window);
+  same("prefix_each_window", ha.setting("prefix_each_window"), hb.setting("prefix_each_window"));
   same("prefix", ha.rules.prefix, hb.rules.prefix);
   same("delimiter", ha.rules.delimiter, hb.rules.delimiter);
   same("tie", ha.rules.tie, hb.rules.tie);
   same("first_token", ha.rules.first_token, hb.rules.first_token);
   same("normalisation", ha.rules.normalisation, hb.rules.normalisation);
-  same("the number of pairs", a.pairs.size(), b.pairs.size());
-  same("the number of documents", a.texts.size(), b.texts.size());
-  for (std::size_t i = 0; i < a.pairs.size(); ++i) {
-    same("an item's id", a.pairs[i].id, b.pairs[i].id);
-  }
-  for (std::size_t i = 0; i < a.texts.size(); ++i) {
-    same("a document's id", a.texts[i].id, b.texts[i].id);
-    same("a document's size in bytes", a.texts[i].bytes, b.texts[i].bytes);
-  }
-}
-
-void conclude(Comparison& row, const BootstrapResult& bootstrap, std::size_t num_units,
-              bool higher_is_better) {
-  row.num_units = static_cast<std::int64_t>(num_units);
-  row.difference = row.b - row.a;
-  row.interval = bootstrap.interval;
-  row.equivalence_margin =
-      std::max(std::abs(bootstrap.tost_interval.low), std::abs(bootstrap.tost_interval.high));
-  row.separable = row.num_units >= Comparison::kFewestUnits && !row.interval.contains(0.0);
-  row.b_better = higher_is_better ? row.difference > 0.0 : row.difference < 0.0;
-}
-
-using PairOfPairs = std::pair<const PairRecord*, const PairRecord*>;
-
-double correctness_change(const PairOfPairs& item) {
-  return (item.second->correct ? 1.0 : 0.0) - (item.first->correct ? 1.0 : 0.0);
-}
-double margin_change(const PairOfPairs& item) {
-  return (item.second->log_prob[0] - item.second->log_prob[1]) -
-         (item.first->log_prob[0] - item.first->log_prob[1]);
-}
-
-/// Bootstrap of the mean of `change`: clusters of items, or paradigms and then items.
-BootstrapResult bootstrap_change(const std::vector<PairOfPairs>& items, bool macro,
-                                 const std::function<double(const PairOfPairs&)>& change,
-                                 const BootstrapOptions& options) {
-  std::map<std::string, std::vector<double>> groups;
-  for (const PairOfPairs& item : items) {
-    groups[macro ? item.first->paradigm : item.first->cluster].push_back(change(item));
-  }
-  if (macro) {
-    std::vector<std::vector<double>> values;
-    for (auto& [name, group] : groups) {
-      values.push_back(std::move(group));
-    }
-    return bootstrap_groups(values, options);
-  }
-  std::vector<double> sums;
-  std::vector<double> counts;
-  for (const auto& [name, group] : groups) {
-    sums.push_back(mean(group) * static_cast<double>(group.size()));
-    counts.push_back(static_cast<double>(group.size()));
-  }
-  return bootstrap_ratio(sums, counts, options);
-}
-
-/// What bootstrap_change resamples: the mean over items, or over paradigms of their means.
-double average(const std::vector<PairOfPairs>& items, bool macro,
-               const std::function<double(const PairOfPairs&)>& value) {
-  std::map<std::string, std::vector<double>> groups;
-  for (const PairOfPairs& item : items) {
-    groups[macro ? item.first->paradigm : ""].push_back(value(item));
-  }
-  std::vector<double> means;
-  for (const auto& [name, group] : groups) {
-    means.push_back(mean(group));
-  }
-  return mean(means);
-}
-
-Comparison compare_pairs(const TaskHeader& header, const std::string& part,
-                         const std::vector<PairOfPairs>& items, const BootstrapOptions& options) {
-  Comparison row;
-  row.task = header.name;
-  row.part = part;
-  row.language = header.language;
-  row.metric = "acc";
-  row.num_items = static_cast<std::int64_t>(items.size());
-  const bool macro = header.macro && part.empty();
-  row.a = average(items, macro,
-                  [](const PairOfPairs& item) { return item.first->correct ? 1.0 : 0.0; });
-  row.b = average(items, macro,
-                  [](const PairOfPairs& item) { return item.second->correct ? 1.0 : 0.0; });
-  std::set<std::string> clusters;
-  for (const PairOfPairs& item : items) {
-    clusters.insert(item.first->cluster);
-  }
-  conclude(row, bootstrap_change(items, macro, correctness_change, options),
-           macro ? items.size() : clusters.size(), true);
-  for (const auto& [a, b] : items) {
-    row.retained += a->correct && b->correct ? 1 : 0;
-    row.lost += a->correct && !b->correct ? 1 : 0;
-    row.gained += !a->correct && b->correct ? 1 : 0;
-    row.neither += !a->correct && !b->correct ? 1 : 0;
-  }
-  row.mcnemar = mcnemar(row.lost, row.gained);
-  row.margin_difference = average(items, macro, margin_change);
-  row.margin_interval = bootstrap_change(items, macro, margin_change, options).interval;
-  return row;
-}
-
-std::vector<Comparison> compare_all_pairs(const TaskItems& a, const TaskItems& b,
-                                          const BootstrapOptions& options) {
-  std::vector<PairOfPairs> all;
-  std::map<std::string, std::vector<PairOfPairs>> parts;
-  for (std::size_t i = 0; i < a.pairs.size(); ++i) {
-    all.emplace_back(&a.pairs[i], &b.pairs[i]);
-    if (!a.pairs[i].phenomenon.empty()) {
-      parts[a.pairs[i].phenomenon].push_back(all.back());
+  same("the number of items", a.records.size(), b.records.size());
+  for (std::size_t i = 0; i < a.records.size(); ++i) {
+    same("an item's id", a.records[i].id, b.records[i].id);
+    same("an item's number of choices", a.records[i].bytes.size(), b.records[i].bytes.size());
+    if (!a.records[i].gold) {  // bits per byte divides by them
+      same("a document's size in bytes", a.records[i].bytes[0], b.records[i].bytes[0]);
     }
   }
-  std::vector<Comparison> rows = {compare_pairs(a.header, "", all, options)};
-  std::vector<double> p_values;
-  for (const auto& [name, items] : parts) {
-    rows.push_back(compare_pairs(a.header, name, items, options));
-    p_values.push_back(rows.back().mcnemar.mid_p);
-  }
-  const std::vector<double> adjusted = holm(p_values);
-  for (std::size_t i = 0; i < adjusted.size(); ++i) {
-    rows[i + 1].holm_p = adjusted[i];
-  }
-  return rows;
-}
-
-Comparison compare_texts(const TaskItems& a, const TaskItems& b, const BootstrapOptions& options) {
-  Comparison row;
-  row.task = a.header.name;
-  row.language = a.header.language;
-  row.metric = "bits_per_byte";
-  row.num_items = static_cast<std::int64_t>(a.texts.size());
-  std::vector<double> differences;
-  std::vector<double> bytes;
-  double bits_a = 0.0;
-  double bits_b = 0.0;
-  double total = 0.0;
-  for (std::size_t i = 0; i < a.texts.size(); ++i) {
-    if (a.texts[i].bytes == 0) {
-      continue;
-    }
-    bits_a += a.texts[i].nll / std::numbers::ln2;
-    bits_b += b.texts[i].nll / std::numbers::ln2;
-    total += static_cast<double>(a.texts[i].bytes);
-    differences.push_back((b.texts[i].nll - a.texts[i].nll) / std::numbers::ln2);
-    bytes.push_back(static_cast<double>(a.texts[i].bytes));
-  }
-  GM_CHECK(total > 0.0, kCorrupt, row.task, ": the documents hold no bytes at all");
-  row.a = bits_a / total;
-  row.b = bits_b / total;
-  conclude(row, bootstrap_ratio(differences, bytes, options), differences.size(), false);
-  return row;
 }
 
 /// null where one unit alone was resampled: it is always drawn, so its interval is a point.
@@ -194,6 +47,17 @@ nlohmann::ordered_json figure_json(const Comparison& row, nlohmann::ordered_json
 }
 
 }  // namespace
+
+void Comparison::conclude(const BootstrapResult& bootstrap, std::size_t num_resampled,
+                          bool higher_is_better) {
+  num_units = static_cast<std::int64_t>(num_resampled);
+  difference = b - a;
+  interval = bootstrap.interval;
+  equivalence_margin =
+      std::max(std::abs(bootstrap.tost_interval.low), std::abs(bootstrap.tost_interval.high));
+  separable = num_units >= kFewestUnits && !interval.contains(0.0);
+  b_better = higher_is_better ? difference > 0.0 : difference < 0.0;
+}
 
 std::string Comparison::verdict(const char* if_b, const char* if_a) const {
   if (!separable) {
@@ -206,12 +70,9 @@ std::string Comparison::verdict(const char* if_b, const char* if_a) const {
 std::vector<Comparison> compare_items(const TaskItems& a, const TaskItems& b,
                                       const BootstrapOptions& options) {
   check_same_task(a, b);
-  GM_CHECK(!a.pairs.empty() || !a.texts.empty(), kInvalidArgument, "comparing task '",
-           a.header.name, "': there are no items");
-  if (a.header.kind == "bpb") {
-    return {compare_texts(a, b, options)};
-  }
-  return compare_all_pairs(a, b, options);
+  GM_CHECK(!a.records.empty(), kInvalidArgument, "comparing task '", a.header.name,
+           "': there are no items");
+  return task_kind(a.header.kind).family->compare(a, b, options);
 }
 
 ComparisonTable compare_results(const std::filesystem::path& dir_a,

@@ -37,24 +37,27 @@ struct Comparison {
   bool separable = false;  // enough units, and the interval does not contain 0
   bool b_better = false;   // the sign alone: higher accuracy, lower bits per byte
 
-  // Pairs alone. Right under a and b: retained; lost: only a; gained: only b.
+  // Of accuracy alone. Right under a and b: retained; lost: only a; gained: only b.
   std::int64_t retained = 0;
   std::int64_t lost = 0;
   std::int64_t gained = 0;
   std::int64_t neither = 0;
   McNemar mcnemar;      // of lost against gained
   double holm_p = 1.0;  // mid-p adjusted over the task's phenomena (parts only)
-  /// Mean change of log p(good) - log p(bad), nats; over paradigms for BLiMP, as accuracies.
+  /// Mean change of log p(right) - log p(likeliest other), nats; over paradigms for BLiMP, as
+  /// accuracies.
   double margin_difference = 0.0;
   Interval margin_interval;  // bootstrap over clusters (paradigms for BLiMP)
 
+  /// Fills in what follows from `a`, `b` and a bootstrap of their difference over so many units.
+  void conclude(const BootstrapResult& bootstrap, std::size_t num_resampled, bool higher_is_better);
   /// `if_b`, `if_a` (which is better) or "not separable", with the reason where units are few.
   [[nodiscard]] std::string verdict(const char* if_b = "b better",
                                     const char* if_a = "a better") const;
 };
 
-/// The whole task first, then its phenomena (pairs). Errors: kMismatch when the two were not scored
-/// on the same items under the same rules (names what differs).
+/// The whole task first, then its phenomena (accuracy). Errors: kMismatch when the two were not
+/// scored on the same items under the same rules (names what differs).
 [[nodiscard]] std::vector<Comparison> compare_items(const TaskItems& a, const TaskItems& b,
                                                     const BootstrapOptions& options);
 

@@ -34,11 +34,11 @@ std::size_t white_space(std::string_view text, std::size_t i) {
 
 }  // namespace
 
-std::vector<std::vector<std::int32_t>> encode_all(
-    const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
-    const std::function<std::string(std::int64_t)>& name_of, Communicator& comm) {
+EncodedTexts encode_all(const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
+                        const std::function<std::string(std::int64_t)>& name_of,
+                        Communicator& comm) {
   const auto total = static_cast<std::int64_t>(texts.size());
-  std::vector<std::vector<std::int32_t>> ids(texts.size());
+  EncodedTexts encoded(texts.size());
   const std::int64_t first = total * comm.rank() / comm.size();
   const std::int64_t last = total * (comm.rank() + 1) / comm.size();
   run_agreed(comm, [&] {
@@ -46,7 +46,7 @@ std::vector<std::vector<std::int32_t>> encode_all(
       for (std::int64_t i = begin; i < end; ++i) {
         const auto place = static_cast<std::size_t>(i);
         try {
-          ids[place] = tokenizer.encode(texts[place], false);
+          encoded[place].ids = tokenizer.encode(texts[place], false);
         } catch (const Error& e) {
           throw Error(e.code(), name_of(i) + ": " + e.what());
         }
@@ -54,12 +54,12 @@ std::vector<std::vector<std::int32_t>> encode_all(
     });
   });
   if (comm.size() == 1) {
-    return ids;
+    return encoded;
   }
   // Each rank's share as [length, ids...] of 32-bit numbers.
   std::vector<std::int32_t> mine;
   for (std::int64_t i = first; i < last; ++i) {
-    const auto& text = ids[static_cast<std::size_t>(i)];
+    const auto& text = encoded[static_cast<std::size_t>(i)].ids;
     mine.push_back(static_cast<std::int32_t>(text.size()));
     mine.insert(mine.end(), text.begin(), text.end());
   }
@@ -74,12 +74,12 @@ std::vector<std::vector<std::int32_t>> encode_all(
     for (std::size_t at = 0; at < numbers.size();) {
       const auto length = static_cast<std::size_t>(numbers[at]);
       const auto begin = numbers.begin() + static_cast<std::ptrdiff_t>(at) + 1;
-      ids.at(place++).assign(begin, begin + static_cast<std::ptrdiff_t>(length));
+      encoded.at(place++).ids.assign(begin, begin + static_cast<std::ptrdiff_t>(length));
       at += length + 1;
     }
   }
-  GM_ASSERT(place == ids.size());
-  return ids;
+  GM_ASSERT(place == encoded.size());
+  return encoded;
 }
 
 std::int64_t count_characters(std::string_view text) {

@@ -12,11 +12,20 @@
 
 namespace growmerge::eval {
 
+/// Token ids of a text that is scored, without special tokens, and how many of them only lead up to
+/// what is scored.
+struct EncodedText {
+  std::vector<std::int32_t> ids{};
+  std::int64_t context = 0;
+};
+using EncodedTexts = std::vector<EncodedText>;
+
 /// Ids of each text without special tokens, the same on every rank. Collective. Errors: the
 /// tokenizer's, with name_of(text) in front.
-[[nodiscard]] std::vector<std::vector<std::int32_t>> encode_all(
-    const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
-    const std::function<std::string(std::int64_t)>& name_of, Communicator& comm);
+[[nodiscard]] EncodedTexts encode_all(const Tokenizer& tokenizer,
+                                      const std::vector<std::string_view>& texts,
+                                      const std::function<std::string(std::int64_t)>& name_of,
+                                      Communicator& comm);
 
 /// Unicode code points of valid UTF-8.
 [[nodiscard]] std::int64_t count_characters(std::string_view text);

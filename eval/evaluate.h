@@ -3,10 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
-#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,45 +11,10 @@
 #include "core/contracts/communicator.h"
 #include "core/model/checkpoint.h"
 #include "core/tokenizer/tokenizer.h"
-#include "eval/bits_per_byte.h"
-#include "eval/pair_rules.h"
-#include "eval/pair_task.h"
 #include "eval/results.h"
+#include "eval/task_config.h"
 
 namespace growmerge::eval {
-
-struct TaskConfig {
-  std::string name;               // default: kind, or kind_language
-  std::string kind = "pairs";     // blimp | multiblimp | pairs | bpb
-  std::vector<std::string> path;  // BLiMP: one folder; MultiBLiMP: one language; else files
-  std::string language;
-  std::string preset = "original";  // original | lm-eval
-  PairRuleChanges rules;
-  PairColumns columns;
-  std::optional<std::int64_t> limit;
-  bool lines = false;
-  std::optional<std::int64_t> max_characters;
-  std::int64_t context = 0;
-  bool prefix_each_window = false;
-
-  void describe(FieldVisitor& v) {
-    v("name", name, "", "name of the task in results (default: kind, or kind_language)");
-    v("kind", kind, "",
-      "blimp (folder of JSONL), multiblimp (TSV), pairs (any columns) or bpb (text)");
-    v("path", path, "", "file or folder; several for pairs and bpb", v.kInput);
-    v("language", language, "", "label of the language, for tables");
-    v("preset", preset, "", "scoring rules of pairs: original or lm-eval");
-    v("rules", rules, "", "changes to the preset's rules (bpb: only prefix)");
-    v("columns", columns, "", "columns of a file of pairs");
-    v("limit", limit, "items", "first items of each paradigm or file, or first documents");
-    v("lines", lines, "", "bpb: each line of a .txt file is a document, not the file");
-    v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");
-    v("context", context, "tokens", "window length (0: the model's context length)");
-    v("prefix_each_window", prefix_each_window, "",
-      "bpb: whether later windows of a document begin with the prefix, too");
-  }
-  [[nodiscard]] std::string full_name() const;
-};
 
 struct EvalConfig {
   std::vector<TaskConfig> tasks;
@@ -81,10 +43,6 @@ struct EvalConfig {
   /// Of one forward pass: 1 where every sequence is computed by itself.
   [[nodiscard]] std::int64_t tokens_together() const { return deterministic ? 1 : batch_tokens; }
 };
-
-/// Reads the documents of a bpb task (its path, limit and max_characters are applied by the
-/// evaluator). Called on every rank; not collective.
-using TextLoader = std::function<std::vector<Document>(const TaskConfig&)>;
 
 /// Loads and encodes each task once, and serves any number of models that share a tokenizer.
 class Evaluator {

@@ -9,7 +9,7 @@
 #include "core/base/files.h"
 #include "core/base/random.h"
 #include "core/transformer/transformer.h"
-#include "eval/pair_rules.h"
+#include "eval/scoring_rules.h"
 
 namespace growmerge::eval {
 

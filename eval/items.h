@@ -3,7 +3,6 @@
 // Format: docs/formats/results.md. Numbers are written so that reading gives the same float64 bits.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -11,79 +10,75 @@
 #include <string>
 #include <vector>
 
-#include "eval/pair_rules.h"
-#include "eval/pair_task.h"
+#include "eval/scoring_rules.h"
 #include "eval/statistics.h"
 
 namespace growmerge::eval {
 
-/// A minimal pair; index 0 is the good sentence, 1 the bad one.
-struct PairRecord {
-  std::string id;
-  std::string paradigm;
-  std::string phenomenon;
-  std::string cluster;
-  std::array<double, 2> log_prob{};          // sum over scored tokens, nats
-  std::array<std::int64_t, 2> tokens{};      // scored
-  std::array<std::int64_t, 2> characters{};  // code points of the sentence, delimiter not counted
-  std::array<std::int64_t, 2> bytes{};       // UTF-8
-  bool correct = false;                      // the decision under the task's rules
-  bool tie = false;                          // equal scores under the task's normalisation
-  bool windowed = false;                     // a sentence was longer than the context
+/// One evaluated item of any kind: k choices behind one context. A minimal pair has k = 2, the good
+/// sentence first; running text has k = 1 and no right answer.
+struct ItemRecord {
+  std::string id{};
+  std::string paradigm{};
+  std::string phenomenon{};
+  std::string cluster{};
+  std::int64_t context_tokens = 0;         // before the choices, not scored; the prefix not counted
+  std::vector<double> log_prob{};          // [k] sum over scored tokens, nats
+  std::vector<std::int64_t> tokens{};      // [k] scored
+  std::vector<std::int64_t> characters{};  // [k] code points of the choice, delimiter not counted
+  std::vector<std::int64_t> bytes{};       // [k] UTF-8
+  std::optional<std::int64_t> gold{};      // index of the right choice
+  bool correct = false;                    // the decision under the task's rules
+  bool tie = false;                        // a choice scores as the right one does, and none higher
+  bool windowed = false;                   // a choice, with its context, was longer than the window
 
-  bool operator==(const PairRecord&) const = default;
-};
-
-/// A document of running text.
-struct TextRecord {
-  std::string id;
-  double nll = 0.0;  // negative log-likelihood of its tokens, nats
-  std::int64_t tokens = 0;
-  std::int64_t characters = 0;
+  // Of running text alone.
   std::int64_t words = 0;
-  std::int64_t bytes = 0;
   std::int64_t windows = 0;
 
-  bool operator==(const TextRecord&) const = default;
+  /// Negative log-likelihood of running text, nats.
+  [[nodiscard]] double nll() const { return 0.0 - log_prob[0]; }  // 0 stays +0
+  /// Log p of the right choice less that of the likeliest other, nats.
+  [[nodiscard]] double margin() const;
+
+  bool operator==(const ItemRecord&) const = default;
 };
 
 /// What the items were scored under; the first line of the file.
 struct TaskHeader {
-  static constexpr int kVersion = 1;
+  static constexpr int kVersion = 2;
   std::string name;
-  std::string kind;          // blimp | multiblimp | pairs | bpb
+  std::string kind;          // a name of the table of kinds
   std::string language;      // a label; may be empty
   bool macro = false;        // the score is the mean over paradigms
-  PairRules rules;           // of pairs
-  std::string prefix;        // of texts: the setting
+  ScoringRules rules;        // of running text, only the prefix counts
   std::int64_t context = 0;  // tokens
-  bool prefix_each_window = false;
-  std::string data_hash;  // of ids and texts, in order: equal hashes mean the same items
+  std::string data_hash;     // of ids and texts, in order: equal hashes mean the same items
   BootstrapOptions bootstrap;
 
-  // What chose the items, for the record. Items of an older program name none of it.
-  std::string dtype;    // of weights and products
-  std::string preset;   // of pairs
-  PairColumns columns;  // of kind pairs
-  bool lines = false;   // of texts
+  // What chose the items, for the record. Items of an older program may name none of it.
+  std::string dtype;  // of weights and products
   std::optional<std::int64_t> limit;
-  std::optional<std::int64_t> max_characters;  // of texts
   /// Items there are without a limit: by paradigm where the score is the mean over paradigms, else
   /// one number under the task's name.
   std::map<std::string, std::int64_t> original;
+  std::string settings = "{}";  // those of the kind, a JSON object
+
+  /// One of `settings` as JSON text, empty where it is not there.
+  [[nodiscard]] std::string setting(const std::string& key) const;
 };
 
-/// One task's items: one of the two is empty.
+/// One task's items.
 struct TaskItems {
   TaskHeader header;
-  std::vector<PairRecord> pairs;
-  std::vector<TextRecord> texts;
+  std::vector<ItemRecord> records;
 };
 
 /// Writes header and items atomically. Errors: kIo.
 void write_items(const std::filesystem::path& path, const TaskItems& items);
-/// Errors: kNotFound; kCorrupt with file:line (broken JSON, missing or non-finite members, unknown
-/// kind or format version, no header).
+/// Reads this format and the older one (eval/items_v1.h). Errors: kNotFound; kCorrupt with
+/// file:line (broken JSON, missing or non-finite members, choices of unequal number, unknown kind
+/// or format version, no header).
 [[nodiscard]] TaskItems read_items(const std::filesystem::path& path);
 
 }  // namespace growmerge::eval

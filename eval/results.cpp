@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/version.h"
+#include "eval/tasks/kind.h"
 
 namespace growmerge::eval {
 namespace {
@@ -29,31 +30,27 @@ Json optional_json(const std::optional<std::int64_t>& value) {
   return value ? Json(*value) : Json();
 }
 
+/// What chose and scored the items: the kind's own settings, and of the rules those it knows.
 Json config_json(const TaskHeader& header) {
   Json json = {{"task", header.name},           {"kind", header.kind},
                {"language", header.language},   {"context", header.context},
                {"data_hash", header.data_hash}, {"limit", optional_json(header.limit)}};
-  if (header.kind == "bpb") {
-    json["lines"] = header.lines;
-    json["max_characters"] = optional_json(header.max_characters);
-    json["prefix"] = header.prefix;
-    json["prefix_each_window"] = header.prefix_each_window;
-    return json;
+  json.update(Json::parse(header.settings));
+  const TaskKind& kind = task_kind(header.kind);
+  const ScoringRules& rules = header.rules;
+  const std::pair<const char*, const std::string*> named[] = {
+      {"prefix", &rules.prefix},
+      {"delimiter", &rules.delimiter},
+      {"tie", &rules.tie},
+      {"first_token", &rules.first_token},
+      {"normalisation", &rules.normalisation},
+      {"overlong", &rules.overlong}};
+  for (const auto& [name, value] : named) {
+    if (kind.takes(std::string("rules.") + name)) {
+      // The harness calls it so.
+      json[std::string(name) == "delimiter" ? "target_delimiter" : name] = *value;
+    }
   }
-  json["preset"] = header.preset;
-  if (header.kind == "pairs") {
-    json["columns"] = {{"good", header.columns.good},
-                       {"bad", header.columns.bad},
-                       {"id", header.columns.id},
-                       {"phenomenon", header.columns.phenomenon},
-                       {"cluster", header.columns.cluster}};
-  }
-  json["prefix"] = header.rules.prefix;
-  json["target_delimiter"] = header.rules.delimiter;
-  json["tie"] = header.rules.tie;
-  json["first_token"] = header.rules.first_token;
-  json["normalisation"] = header.rules.normalisation;
-  json["overlong"] = header.rules.overlong;
   return json;
 }
 
@@ -106,6 +103,31 @@ bool agree(const Json& stored, const Json& figures) {
 
 }  // namespace
 
+TaskSummary summarise(const TaskItems& items) {
+  GM_CHECK(!items.records.empty(), kCorrupt, items.header.name, ": there are no items");
+  return task_kind(items.header.kind).family->summarise(items);
+}
+
+double TaskSummary::metric(const std::string& metric_name) const {
+  std::string all;
+  for (const auto& [known, value] : metrics) {
+    if (known == metric_name) {
+      return value;
+    }
+    all += (all.empty() ? "" : ", ") + known;
+  }
+  fail(ErrorCode::kNotFound, name, ": no metric '", metric_name, "' (there are: ", all, ")");
+}
+
+bool TaskSummary::has(const std::string& metric_name) const {
+  for (const auto& [known, value] : metrics) {
+    if (known == metric_name) {
+      return true;
+    }
+  }
+  return false;
+}
+
 std::string results_json(const Results& results) {
   GM_ASSERT(results.headers.size() == results.tasks.size());
   Json json;
@@ -120,8 +142,8 @@ std::string results_json(const Results& results) {
     json["configs"][task.name] = config_json(header);
     json["versions"][task.name] = kTaskVersion;
     json["n-shot"][task.name] = 0;
-    json["higher_is_better"][task.name] =
-        header.kind == "bpb" ? Json{{"bits_per_byte", false}} : Json{{"acc", true}};
+    const ScoringFamily& family = *task_kind(header.kind).family;
+    json["higher_is_better"][task.name] = {{family.metric, family.higher_is_better}};
     json["n-samples"][task.name] = sample_counts(header, "", task.num_items);
     if (header.macro) {
       json["groups"][task.name] = metrics_json(task);

@@ -17,12 +17,12 @@ namespace growmerge::eval {
 /// Named figures of a task or a part of it. Accuracies are fractions, scores nats unless named
 /// otherwise.
 ///
-/// Pairs: acc (under the task's normalisation), acc_stderr (lm-eval's: items independent),
+/// Choices: acc (under the task's normalisation), acc_stderr (lm-eval's: items independent),
 /// acc_clustered_stderr (clusters; paradigms for BLiMP), acc_ci_low, acc_ci_high (Wilson,
 /// clustered; BLiMP: two-level bootstrap), acc_sum, acc_token, acc_norm (characters), acc_bytes,
-/// margin (mean of log p(good) - log p(bad)), margin_stderr, ties, windowed. Texts: bits_per_byte
-/// with _stderr, _ci_low, _ci_high (bootstrap over documents), token_perplexity, word_perplexity,
-/// byte_perplexity, nll, tokens, characters, words, bytes.
+/// margin (mean of log p(right) - log p(likeliest other)), margin_stderr, ties, windowed. Texts:
+/// bits_per_byte with _stderr, _ci_low, _ci_high (bootstrap over documents), token_perplexity,
+/// word_perplexity, byte_perplexity, nll, tokens, characters, words, bytes.
 struct TaskSummary {
   std::string name;
   std::int64_t num_items = 0;

@@ -2,6 +2,7 @@
 #include "core/base/files.h"
 #include "core/base/format.h"
 #include "eval/evaluate.h"
+#include "eval/tasks/kind.h"
 
 #include <set>
 
@@ -72,7 +73,7 @@ StagePlan plan(const EvalCommandConfig& config) {
   for (const eval::TaskConfig& task : config.eval.tasks) {
     for (std::size_t i = 0; i < task.path.size(); ++i) {
       StageInput input{concat("task ", task.full_name(), " ", i), task.path[i]};
-      if (task.kind == "bpb") {
+      if (eval::task_kind(task.kind).reads_text) {
         input.list_files = [path = task.path[i]] { return data::expand_input(path); };
       }
       out.inputs.push_back(std::move(input));
@@ -81,7 +82,7 @@ StagePlan plan(const EvalCommandConfig& config) {
   return out;
 }
 
-/// Documents of a bpb task: its text files.
+/// Documents of a task of running text.
 std::vector<eval::Document> load_documents(const eval::TaskConfig& task) {
   std::vector<eval::Document> out;
   for (const std::string& path : task.path) {

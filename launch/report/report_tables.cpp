@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "core/base/format.h"
+#include "eval/tasks/kind.h"
 #include "launch/report/report.h"
 
 namespace growmerge::launch {
@@ -26,7 +27,7 @@ std::vector<eval::TaskHeader> task_headers(const ReportData& data, bool texts) {
       const bool known = std::any_of(out.begin(), out.end(), [&](const eval::TaskHeader& other) {
         return other.name == header.name;
       });
-      if (!known && (header.kind == "bpb") == texts) {
+      if (!known && (eval::headline_metric(header) == "bits_per_byte") == texts) {
         out.push_back(header);
       }
     }

@@ -9,8 +9,8 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "eval/choice_scorer.h"
 #include "eval/compare.h"
-#include "eval/pair_scorer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
@@ -26,7 +26,7 @@ TaskItems pair_items(const std::string& name, bool macro, std::uint64_t seed, do
   items.header.data_hash = "0123";
   items.header.bootstrap.resamples = 400;
   for (int i = 0; i < 120; ++i) {
-    PairRecord item;
+    ItemRecord item;
     item.id = std::to_string(i);
     item.paradigm = macro ? "p" + std::to_string(i % 6) : "";
     item.phenomenon = i % 3 == 0 ? "A" : "B";
@@ -36,8 +36,9 @@ TaskItems pair_items(const std::string& name, bool macro, std::uint64_t seed, do
     item.tokens = {10 + i % 3, 11};
     item.characters = {30, 30 + i % 2};
     item.bytes = {31, 33};
+    item.gold = 0;
     decide(item, items.header.rules);
-    items.pairs.push_back(item);
+    items.records.push_back(item);
   }
   return items;
 }
@@ -47,19 +48,19 @@ TaskItems text_items(const std::string& name, std::uint64_t seed, double scale) 
   TaskItems items;
   items.header.name = name;
   items.header.kind = "bpb";
-  items.header.prefix = "auto";
+  items.header.rules.prefix = "auto";
   items.header.context = 512;
   items.header.data_hash = "4567";
   items.header.bootstrap.resamples = 400;
   for (std::uint64_t i = 0; i < 50; ++i) {
     const auto bytes = static_cast<std::int64_t>(100 + random.below(3 * i, 900));
-    items.texts.push_back(
+    items.records.push_back(
         {.id = std::to_string(i),
-         .nll = scale * static_cast<double>(bytes) * (1.0 + 0.1 * random.normal(3 * i + 1)),
-         .tokens = bytes / 3,
-         .characters = bytes - 5,
+         .log_prob = {-scale * static_cast<double>(bytes) * (1.0 + 0.1 * random.normal(3 * i + 1))},
+         .tokens = {bytes / 3},
+         .characters = {bytes - 5},
+         .bytes = {bytes},
          .words = bytes / 6,
-         .bytes = bytes,
          .windows = 1});
   }
   return items;
@@ -71,8 +72,8 @@ TEST(Items, RoundTripKeepsEveryBit) {
   const TaskItems texts = text_items("text", 1, 1.5);
   write_items(dir.path() / "p.jsonl", pairs);
   write_items(dir.path() / "t.jsonl", texts);
-  EXPECT_TRUE(read_items(dir.path() / "p.jsonl").pairs == pairs.pairs);
-  EXPECT_TRUE(read_items(dir.path() / "t.jsonl").texts == texts.texts);
+  EXPECT_TRUE(read_items(dir.path() / "p.jsonl").records == pairs.records);
+  EXPECT_TRUE(read_items(dir.path() / "t.jsonl").records == texts.records);
   EXPECT_EQ(read_items(dir.path() / "t.jsonl").header.context, 512);
   EXPECT_EQ(read_items(dir.path() / "p.jsonl").header.rules.tie, "wrong");
 }
@@ -89,7 +90,7 @@ TEST(Items, ErrorsNameFileAndLine) {
   EXPECT_NE(testing::error_of([&] { return read_items(path); }).find("p.jsonl:1: the first line"),
             std::string::npos);
   std::string other = text;
-  other.replace(other.find("\"format_version\":1"), 18, "\"format_version\":9");
+  other.replace(other.find("\"format_version\":2"), 18, "\"format_version\":9");
   std::ofstream(path) << other;
   EXPECT_NE(testing::error_of([&] { return read_items(path); }).find("format version 9"),
             std::string::npos);
@@ -101,7 +102,7 @@ TEST(Summary, FlatFiguresByHand) {
   double correct = 0.0;
   double token_correct = 0.0;
   double margin = 0.0;
-  for (const PairRecord& item : items.pairs) {
+  for (const ItemRecord& item : items.records) {
     correct += item.log_prob[0] > item.log_prob[1] ? 1 : 0;
     token_correct += item.log_prob[0] / static_cast<double>(item.tokens[0]) >
                              item.log_prob[1] / static_cast<double>(item.tokens[1])
@@ -123,7 +124,7 @@ TEST(Summary, FlatFiguresByHand) {
 
 TEST(Summary, BlimpIsTheMeanOverParadigms) {
   TaskItems items = pair_items("blimp", true, 3, 0.5);
-  items.pairs.resize(117);  // unequal paradigms
+  items.records.resize(117);  // unequal paradigms
   const TaskSummary summary = summarise(items);
   ASSERT_EQ(summary.paradigms.size(), 6U);
   EXPECT_EQ(summary.paradigms[0].name, "blimp_p0");
@@ -140,9 +141,9 @@ TEST(Summary, TextsArePooled) {
   const TaskSummary summary = summarise(items);
   double nll = 0.0;
   double bytes = 0.0;
-  for (const TextRecord& item : items.texts) {
-    nll += item.nll;
-    bytes += static_cast<double>(item.bytes);
+  for (const ItemRecord& item : items.records) {
+    nll += item.nll();
+    bytes += static_cast<double>(item.bytes[0]);
   }
   EXPECT_NEAR(summary.metric("bits_per_byte"), nll / bytes / std::log(2.0), 1e-12);
   EXPECT_NEAR(std::log2(summary.metric("byte_perplexity")), summary.metric("bits_per_byte"), 1e-12);
@@ -245,8 +246,8 @@ TEST(Compare, PairedIntervalsAreNarrowerThanTheSpreadOfDocuments) {
   // b is a shifted by 1 % in every document: the difference is certain though documents differ.
   const TaskItems a = text_items("text", 8, 1.5);
   TaskItems b = a;
-  for (TextRecord& item : b.texts) {
-    item.nll *= 0.99;
+  for (ItemRecord& item : b.records) {
+    item.log_prob[0] *= 0.99;
   }
   const auto rows = compare_items(a, b, {.resamples = 1000, .seed = 1});
   ASSERT_EQ(rows.size(), 1U);
@@ -258,10 +259,10 @@ TEST(Compare, PairedIntervalsAreNarrowerThanTheSpreadOfDocuments) {
 
 TEST(Compare, AFewDocumentsSeparateNothing) {
   TaskItems a = text_items("text", 8, 1.5);
-  a.texts.resize(3);
+  a.records.resize(3);
   TaskItems b = a;
-  for (TextRecord& item : b.texts) {
-    item.nll *= 0.5;
+  for (ItemRecord& item : b.records) {
+    item.log_prob[0] *= 0.5;
   }
   const auto rows = compare_items(a, b, {.resamples = 1000, .seed = 1});
   EXPECT_FALSE(rows[0].separable) << "three documents say nothing of a fourth";
@@ -270,9 +271,9 @@ TEST(Compare, AFewDocumentsSeparateNothing) {
 
 TEST(Compare, OneDocumentHasNoInterval) {
   TaskItems a = text_items("text", 8, 1.5);
-  a.texts.resize(1);
+  a.records.resize(1);
   TaskItems b = a;
-  b.texts[0].nll *= 0.5;
+  b.records[0].log_prob[0] *= 0.5;
   const ComparisonTable table{"a", "b", compare_items(a, b, {.resamples = 100, .seed = 1}), {}};
   const auto row = nlohmann::json::parse(comparison_json(table))["rows"][0];
   EXPECT_TRUE(row["interval"].is_null());
@@ -283,11 +284,11 @@ TEST(Compare, OneDocumentHasNoInterval) {
 
 TEST(Compare, MarginsOfUnequalParadigmsAverageAsTheirIntervalDoes) {
   TaskItems a = pair_items("blimp", true, 5, 0.0);
-  for (std::size_t i = 0; i < a.pairs.size(); ++i) {
-    a.pairs[i].paradigm = i < 100 ? "long" : "short";
+  for (std::size_t i = 0; i < a.records.size(); ++i) {
+    a.records[i].paradigm = i < 100 ? "long" : "short";
   }
   TaskItems b = a;
-  for (PairRecord& item : b.pairs) {
+  for (ItemRecord& item : b.records) {
     item.log_prob[0] += item.paradigm == "long" ? 1.0 : 3.0;
   }
   const auto rows = compare_items(a, b, {.resamples = 400, .seed = 1});

@@ -13,8 +13,8 @@
 #include "core/base/random.h"
 #include "core/transformer/transformer.h"
 #include "eval/bits_per_byte.h"
+#include "eval/choice_scorer.h"
 #include "eval/encode.h"
-#include "eval/pair_scorer.h"
 #include "tests/eval/thread_ranks.h"
 #include "tests/eval/toy_model.h"
 #include "tests/support/expect_error.h"
@@ -49,18 +49,20 @@ double sum_from(const std::vector<double>& log_probs, std::size_t first) {
   return sum;
 }
 
-PairTask random_task(std::int64_t count, std::uint64_t seed) {
+Task random_task(std::int64_t count, std::uint64_t seed) {
   const Philox random(seed, stream_id("test/pairs"));
-  PairTask task{.name = "toy", .items = {}, .macro = false, .num_identical = 0, .available = {}};
+  Task task;
+  task.name = "toy";
   std::uint64_t draw = 0;
   for (std::int64_t i = 0; i < count; ++i) {
-    PairItem item{.id = std::to_string(i),
-                  .paradigm = "",
-                  .phenomenon = i % 2 == 0 ? "A" : "B",
-                  .cluster = std::to_string(i / 3),
-                  .good = "",
-                  .bad = ""};
-    for (std::string* text : {&item.good, &item.bad}) {
+    Item item{.id = std::to_string(i),
+              .paradigm = "",
+              .phenomenon = i % 2 == 0 ? "A" : "B",
+              .cluster = std::to_string(i / 3),
+              .context = "",
+              .choices = {"", ""},
+              .gold = 0};
+    for (std::string* text : {&item.choices[0], &item.choices[1]}) {
       const std::uint64_t length = 1 + random.below(draw++, 20);
       for (std::uint64_t k = 0; k < length; ++k) {
         *text += static_cast<char>('!' + random.below(draw++, 94));
@@ -68,16 +70,16 @@ PairTask random_task(std::int64_t count, std::uint64_t seed) {
     }
     task.items.push_back(item);
   }
-  task.items[3].bad = task.items[3].good;
+  task.items[3].choices[1] = task.items[3].choices[0];
   task.num_identical = 1;
   return task;
 }
 
-std::vector<PairRecord> score(const Model& model, const PairTask& task, const PairRules& rules,
+std::vector<ItemRecord> score(const Model& model, const Task& task, const ScoringRules& rules,
                               std::int64_t context, std::int64_t batch_tokens, Communicator& comm) {
   const Tokenizer tokenizer = toy_tokenizer();
-  const EncodedPairs encoded = encode_pairs(task, rules.delimiter, tokenizer, comm);
-  return score_pairs(model, task, encoded, rules, context, {.batch_tokens = batch_tokens}, comm);
+  const EncodedTexts encoded = encode_choices(task, rules.delimiter, tokenizer, comm);
+  return score_choices(model, task, encoded, rules, context, {.batch_tokens = batch_tokens}, comm);
 }
 
 std::vector<std::int32_t> with_bos(const std::string& text) {
@@ -89,12 +91,12 @@ std::vector<std::int32_t> with_bos(const std::string& text) {
 
 TEST(PairScorer, PackedBatchesEqualOneSentenceAlone) {
   const Model model = toy_model(1);
-  const PairTask task = random_task(40, 1);
+  const Task task = random_task(40, 1);
   const auto comm = make_single_process_communicator();
   const auto records = score(model, task, {}, 64, 50, *comm);
   ASSERT_EQ(records.size(), 40U);
   for (std::size_t i = 0; i < records.size(); ++i) {
-    const std::string* texts[2] = {&task.items[i].good, &task.items[i].bad};
+    const std::string* texts[2] = {&task.items[i].choices[0], &task.items[i].choices[1]};
     for (std::size_t c = 0; c < 2; ++c) {
       const auto expected = naive_log_probs(model, with_bos(*texts[c]));
       EXPECT_NEAR(records[i].log_prob[c], sum_from(expected, 0), 1e-4) << i;
@@ -152,15 +154,15 @@ TEST(ScoreSums, SharedBeginningsGiveWhatEachSequenceGivesAlone) {
 
 TEST(PairScorer, BatchSizeAndOrderChangeNoDecision) {
   const Model model = toy_model(2);
-  const PairTask task = random_task(60, 2);
-  PairTask reversed = task;
+  const Task task = random_task(60, 2);
+  Task reversed = task;
   std::reverse(reversed.items.begin(), reversed.items.end());
   const auto comm = make_single_process_communicator();
   const auto one = score(model, task, {}, 64, 1, *comm);
   const auto many = score(model, task, {}, 64, 100'000, *comm);
   const auto backwards = score(model, reversed, {}, 64, 70, *comm);
   for (std::size_t i = 0; i < one.size(); ++i) {
-    const PairRecord& other = backwards[one.size() - 1 - i];
+    const ItemRecord& other = backwards[one.size() - 1 - i];
     for (std::size_t c = 0; c < 2; ++c) {
       EXPECT_NEAR(one[i].log_prob[c], many[i].log_prob[c], 1e-4);
       EXPECT_NEAR(one[i].log_prob[c], other.log_prob[c], 1e-4);
@@ -174,11 +176,11 @@ TEST(PairScorer, BatchSizeAndOrderChangeNoDecision) {
 
 TEST(PairScorer, AnyNumberOfRanksGivesTheSameBits) {
   const Model model = toy_model(3);
-  const PairTask task = random_task(50, 3);
+  const Task task = random_task(50, 3);
   const auto alone = make_single_process_communicator();
   const auto expected = score(model, task, {}, 10, 40, *alone);
   for (const int size : {2, 4}) {
-    std::vector<std::vector<PairRecord>> results(static_cast<std::size_t>(size));
+    std::vector<std::vector<ItemRecord>> results(static_cast<std::size_t>(size));
     ThreadRanks(size).run([&](Communicator& comm) {
       ASSERT_GT(comm.size(), 1);
       results[static_cast<std::size_t>(comm.rank())] = score(model, task, {}, 10, 40, comm);
@@ -191,13 +193,13 @@ TEST(PairScorer, AnyNumberOfRanksGivesTheSameBits) {
 
 TEST(PairScorer, RulesDoWhatTheySay) {
   const Model model = toy_model(4);
-  PairTask task = random_task(4, 4);
-  task.items[0].good = "ab";
-  task.items[0].bad = "cd";
+  Task task = random_task(4, 4);
+  task.items[0].choices[0] = "ab";
+  task.items[0].choices[1] = "cd";
   const auto comm = make_single_process_communicator();
   const auto alone = naive_log_probs(model, with_bos("ab"));
 
-  PairRules rules;
+  ScoringRules rules;
   rules.first_token = "free";
   auto records = score(model, task, rules, 64, 100, *comm);
   EXPECT_NEAR(records[0].log_prob[0], alone[1], 1e-5);
@@ -230,8 +232,8 @@ TEST(PairScorer, RulesDoWhatTheySay) {
 
 TEST(PairScorer, ASentenceThatBeginsWithThePrefixGetsNoSecondOne) {
   const Model model = toy_model(4);
-  PairTask task = random_task(4, 4);
-  task.items[0].good = "<s>ab";
+  Task task = random_task(4, 4);
+  task.items[0].choices[0] = "<s>ab";
   const auto comm = make_single_process_communicator();
   const auto records = score(model, task, {}, 64, 100, *comm);
   EXPECT_NEAR(records[0].log_prob[0], sum_from(naive_log_probs(model, with_bos("ab")), 0), 1e-5);
@@ -239,10 +241,10 @@ TEST(PairScorer, ASentenceThatBeginsWithThePrefixGetsNoSecondOne) {
 
 TEST(PairScorer, FreeFirstWordsStayFreeBehindAPrefixInTheText) {
   const Model model = toy_model(4);
-  PairTask task = random_task(4, 4);
-  task.items[0].good = "<s>ab";
-  task.items[0].bad = "ab";
-  PairRules rules;
+  Task task = random_task(4, 4);
+  task.items[0].choices[0] = "<s>ab";
+  task.items[0].choices[1] = "ab";
+  ScoringRules rules;
   rules.first_token = "free";
   const auto comm = make_single_process_communicator();
   const auto records = score(model, task, rules, 64, 100, *comm);
@@ -253,26 +255,27 @@ TEST(PairScorer, FreeFirstWordsStayFreeBehindAPrefixInTheText) {
 
 TEST(PairScorer, ASentenceOfWhichNoTokenIsScoredIsRefused) {
   const Model model = toy_model(4);
-  PairTask task = random_task(4, 4);
+  Task task = random_task(4, 4);
   const auto comm = make_single_process_communicator();
-  task.items[1].bad = "<s>";  // the prefix itself, and nothing behind it
+  task.items[1].choices[1] = "<s>";  // the prefix itself, and nothing behind it
   EXPECT_ERROR(score(model, task, {}, 64, 100, *comm), kInvalidArgument,
                "toy: item '1', bad sentence: none of its 1 tokens is scored");
-  task.items[1].bad = "a";
-  PairRules rules;
+  task.items[1].choices[1] = "a";
+  ScoringRules rules;
   rules.first_token = "free";
   EXPECT_ERROR(score(model, task, rules, 64, 100, *comm), kInvalidArgument,
                "item '1', bad sentence", "use first_token: scored");
 }
 
 TEST(PairScorer, NormalisationDecidesPerTokenCharacterOrByte) {
-  PairRecord item;
+  ItemRecord item;
+  item.gold = 0;
   item.log_prob = {-6.0, -5.0};
   item.tokens = {3, 2};
   item.characters = {6, 6};
   item.bytes = {12, 8};
   const auto correct = [&](const char* normalisation) {
-    PairRules rules;
+    ScoringRules rules;
     rules.normalisation = normalisation;
     decide(item, rules);
     return item.correct;
@@ -285,20 +288,21 @@ TEST(PairScorer, NormalisationDecidesPerTokenCharacterOrByte) {
 
 TEST(PairScorer, LongSentencesAreCutIntoWindowsOrRefused) {
   const Model model = toy_model(5);
-  PairTask task = random_task(4, 5);
-  task.items[0].good = "abcdefghijklmnop";
+  Task task = random_task(4, 5);
+  task.items[0].choices[0] = "abcdefghijklmnop";
   const auto comm = make_single_process_communicator();
   const auto records = score(model, task, {}, 8, 100, *comm);
   EXPECT_TRUE(records[0].windowed);
   EXPECT_EQ(records[0].tokens[0], 16);
-  const auto tokens = with_bos(task.items[0].good);  // 17 tokens, windows of 8 inputs, stride 4
+  const auto tokens =
+      with_bos(task.items[0].choices[0]);  // 17 tokens, windows of 8 inputs, stride 4
   const auto part = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     return naive_log_probs(model, {tokens.begin() + begin, tokens.begin() + end});
   };
   const double expected =
       sum_from(part(0, 9), 0) + sum_from(part(4, 13), 4) + sum_from(part(8, 17), 4);
   EXPECT_NEAR(records[0].log_prob[0], expected, 1e-4);
-  PairRules rules;
+  ScoringRules rules;
   rules.overlong = "error";
   EXPECT_THROW((void)score(model, task, rules, 8, 100, *comm), Error);
 }
@@ -309,13 +313,13 @@ TEST(PairScorer, NotANumberIsAnErrorThatNamesTheItem) {
   at::Tensor embedding = model.params.at("model.embed_tokens.weight");
   const auto q = toy_tokenizer().encode("Q", false).front();
   embedding[q].fill_(std::numeric_limits<float>::quiet_NaN());
-  PairTask task = random_task(12, 6);
-  for (PairItem& item : task.items) {
-    for (std::string* text : {&item.good, &item.bad}) {
+  Task task = random_task(12, 6);
+  for (Item& item : task.items) {
+    for (std::string* text : {&item.choices[0], &item.choices[1]}) {
       std::replace(text->begin(), text->end(), 'Q', 'R');
     }
   }
-  task.items[7].bad = "aQbc";
+  task.items[7].choices[1] = "aQbc";
   const auto comm = make_single_process_communicator();
   try {
     (void)score(model, task, {}, 64, 1, *comm);
@@ -338,12 +342,12 @@ TEST(PairScorer, NotANumberIsAnErrorThatNamesTheItem) {
 
 TEST(PairScorer, ForeignTokensAreRefused) {
   Model model = toy_model(7);
-  const PairTask task = random_task(4, 7);
+  const Task task = random_task(4, 7);
   const auto comm = make_single_process_communicator();
-  EncodedPairs encoded(8, {4, 5});
-  encoded[5] = {4, 99};
+  EncodedTexts encoded(8, {{4, 5}, 0});
+  encoded[5].ids = {4, 99};
   try {
-    (void)score_pairs(model, task, encoded, {}, 64, {}, *comm);
+    (void)score_choices(model, task, encoded, {}, 64, {}, *comm);
     FAIL() << "expected an error";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::kMismatch);
@@ -352,25 +356,26 @@ TEST(PairScorer, ForeignTokensAreRefused) {
   }
 }
 
-std::vector<TextRecord> score_texts(const Model& model, const std::vector<Document>& documents,
-                                    const TextRules& rules, std::int64_t batch_tokens,
-                                    Communicator& comm) {
-  return score_documents(model, documents, encode_documents(documents, toy_tokenizer(), comm),
-                         rules, {.batch_tokens = batch_tokens}, comm);
+std::vector<ItemRecord> score_documents(const Model& model, const std::vector<Document>& documents,
+                                        const TextRules& rules, std::int64_t batch_tokens,
+                                        Communicator& comm) {
+  const std::vector<Item> items = text_items(documents);
+  return score_texts(model, items, encode_texts(items, toy_tokenizer(), comm), rules,
+                     {.batch_tokens = batch_tokens}, comm);
 }
 
 TEST(BitsPerByte, OneWindowEqualsTheNaiveSum) {
   const Model model = toy_model(8);
   const auto comm = make_single_process_communicator();
   const std::vector<Document> documents = {{"a", "Hello you."}, {"b", ""}, {"c", "x\ny z"}};
-  const auto records = score_texts(model, documents, {}, 64, *comm);
+  const auto records = score_documents(model, documents, {}, 64, *comm);
   ASSERT_EQ(records.size(), 3U);
-  EXPECT_NEAR(records[0].nll, -sum_from(naive_log_probs(model, with_bos("Hello you.")), 0), 1e-4);
-  EXPECT_EQ(records[0].tokens, 10);
+  EXPECT_NEAR(records[0].nll(), -sum_from(naive_log_probs(model, with_bos("Hello you.")), 0), 1e-4);
+  EXPECT_EQ(records[0].tokens[0], 10);
   EXPECT_EQ(records[0].words, 2);
   EXPECT_EQ(records[0].windows, 1);
-  EXPECT_EQ(records[1].nll, 0.0);
-  EXPECT_EQ(records[1].tokens, 0);
+  EXPECT_EQ(records[1].nll(), 0.0);
+  EXPECT_EQ(records[1].tokens[0], 0);
   EXPECT_EQ(records[2].words, 3);
 }
 
@@ -380,7 +385,7 @@ TEST(BitsPerByte, WindowsOfTheContextWithHalfAStride) {
   const std::vector<Document> documents = {{"a", "abcdefghijklm"}};
   TextRules rules;
   rules.context = 4;
-  const auto records = score_texts(model, documents, rules, 7, *comm);
+  const auto records = score_documents(model, documents, rules, 7, *comm);
   const auto tokens = with_bos("abcdefghijklm");  // 14 tokens
   double expected = sum_from(naive_log_probs(model, {tokens.begin(), tokens.begin() + 5}), 0);
   for (std::ptrdiff_t begin = 2; begin + 5 <= 14; begin += 2) {
@@ -389,16 +394,16 @@ TEST(BitsPerByte, WindowsOfTheContextWithHalfAStride) {
   }
   // Windows end at tokens 4, 6, 8, 10, 12; token 13 is left for a last, shorter one.
   expected += sum_from(naive_log_probs(model, {tokens.begin() + 10, tokens.end()}), 2);
-  EXPECT_NEAR(records[0].nll, -expected, 1e-4);
+  EXPECT_NEAR(records[0].nll(), -expected, 1e-4);
   EXPECT_EQ(records[0].windows, 6);
-  EXPECT_EQ(records[0].tokens, 13);
+  EXPECT_EQ(records[0].tokens[0], 13);
 }
 
 TEST(BitsPerByte, UnitsAgreeWithEachOther) {
   const Model model = toy_model(10);
   const auto comm = make_single_process_communicator();
   const std::vector<Document> documents = {{"a", "one two"}, {"b", "three four five"}};
-  const TextTotals totals = total(score_texts(model, documents, {}, 64, *comm));
+  const TextTotals totals = total(score_documents(model, documents, {}, 64, *comm));
   EXPECT_EQ(totals.bytes, 22);
   EXPECT_EQ(totals.words, 5);
   EXPECT_NEAR(totals.bits_per_byte(), std::log2(totals.byte_perplexity()), 1e-12);
@@ -414,7 +419,7 @@ TEST(BitsPerByte, AUniformModelNeedsLogVBitsAToken) {
     at::Tensor(tensor).zero_();  // logits are all equal
   }
   const auto comm = make_single_process_communicator();
-  const auto records = score_texts(model, {{"a", "some text of some length"}}, {}, 64, *comm);
+  const auto records = score_documents(model, {{"a", "some text of some length"}}, {}, 64, *comm);
   EXPECT_NEAR(total(records).bits_per_byte(), std::log2(99.0), 1e-6);
 }
 

@@ -283,13 +283,13 @@ def bits_per_byte(folder):
         total_nll, total_bytes = 0.0, 0
         for item, text in zip(items[name], texts, strict=True):
             expected_nll, tokens = nll(text)
-            check(item["tokens"] == tokens, f"{name}: {item['tokens']} tokens, not {tokens}")
-            check(item["bytes"] == len(text.encode()), f"{name}: bytes")
-            check(item["characters"] == len(text), f"{name}: characters")
+            check(item["tokens"] == [tokens], f"{name}: {item['tokens']} tokens, not {tokens}")
+            check(item["bytes"] == [len(text.encode())], f"{name}: bytes")
+            check(item["characters"] == [len(text)], f"{name}: characters")
             check(item["words"] == len(text.split()), f"{name}: words")
-            worst = max(worst, abs(item["nll"] - expected_nll) / expected_nll)
+            worst = max(worst, abs(-item["log_prob"][0] - expected_nll) / expected_nll)
             total_nll += expected_nll
-            total_bytes += item["bytes"]
+            total_bytes += item["bytes"][0]
         check(worst < 1e-5, f"{name}: document sums differ by {worst} (relative)")
         figure = results["results"][name]["bits_per_byte,none"]
         check(

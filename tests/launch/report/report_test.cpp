@@ -28,17 +28,17 @@ void write_model(const fs::path& dir, const std::string& name, double bits_per_b
   texts.header.name = "bpb_nl";
   texts.header.kind = "bpb";
   texts.header.language = "nl";
-  texts.header.prefix = "bos";
+  texts.header.rules.prefix = "bos";
   texts.header.data_hash = "t";
   for (int i = 0; i < 30; ++i) {
     const double bits = bits_per_byte + 0.1 * (i % 3);
-    texts.texts.push_back({.id = "d" + std::to_string(i),
-                           .nll = bits * 100 * std::log(2.0),
-                           .tokens = 40,
-                           .characters = 100,
-                           .words = 20,
-                           .bytes = 100,
-                           .windows = 1});
+    texts.records.push_back({.id = "d" + std::to_string(i),
+                             .log_prob = {-bits * 100 * std::log(2.0)},
+                             .tokens = {40},
+                             .characters = {100},
+                             .bytes = {100},
+                             .words = 20,
+                             .windows = 1});
   }
   eval::TaskItems pairs;
   pairs.header.name = "pairs_en";
@@ -46,15 +46,16 @@ void write_model(const fs::path& dir, const std::string& name, double bits_per_b
   pairs.header.language = "en";
   pairs.header.data_hash = "p";
   for (int i = 0; i < 40; ++i) {
-    eval::PairRecord item;
+    eval::ItemRecord item;
     item.id = "p" + std::to_string(i);
     item.cluster = item.id;
     item.log_prob = {i < right ? -1.0 : -3.0, -2.0};
     item.tokens = {5, 5};
     item.characters = {20, 20};
     item.bytes = {20, 20};
+    item.gold = 0;
     item.correct = i < right;
-    pairs.pairs.push_back(item);
+    pairs.records.push_back(item);
   }
   const fs::path out = dir / name;
   fs::create_directories(out / "items");

@@ -1,8 +1,9 @@
-#include "eval/pair_rules.h"
+#include "eval/scoring_rules.h"
 
 #include <initializer_list>
 
 #include "core/base/error.h"
+#include "eval/tasks/kind.h"
 
 namespace growmerge::eval {
 namespace {
@@ -16,13 +17,13 @@ void check_choice(const char* setting, const std::string& value,
     }
     all += (all.empty() ? "" : ", ") + std::string(choice);
   }
-  fail(ErrorCode::kInvalidArgument, "pair rules: ", setting, " is '", value, "', expected one of ",
-       all);
+  fail(ErrorCode::kInvalidArgument, "scoring rules: ", setting, " is '", value,
+       "', expected one of ", all);
 }
 
 }  // namespace
 
-void PairRules::validate() const {
+void ScoringRules::validate() const {
   check_choice("prefix", prefix, {"auto", "bos", "eos", "none"});
   check_choice("tie", tie, {"wrong", "right"});
   check_choice("first_token", first_token, {"scored", "free"});
@@ -30,17 +31,14 @@ void PairRules::validate() const {
   check_choice("overlong", overlong, {"windows", "error"});
   GM_CHECK(
       prefix != "none" || first_token == "free", kInvalidArgument,
-      "pair rules: with prefix 'none' nothing predicts the first token; set first_token: free");
+      "scoring rules: with prefix 'none' nothing predicts the first token; set first_token: free");
 }
 
-PairRules resolve_rules(const std::string& preset, const std::string& kind,
-                        const PairRuleChanges& changes) {
+ScoringRules resolve_rules(const std::string& preset, const std::string& kind,
+                           const RuleChanges& changes) {
   check_choice("preset", preset, {"original", "lm-eval"});
-  PairRules rules;
-  if (preset == "lm-eval") {
-    rules.tie = "right";
-    rules.delimiter = kind == "blimp" ? " " : "";
-  }
+  const TaskKind& row = task_kind(kind);
+  ScoringRules rules = preset == "lm-eval" ? row.lm_eval : row.original;
   rules.prefix = changes.prefix.value_or(rules.prefix);
   rules.delimiter = changes.delimiter.value_or(rules.delimiter);
   rules.tie = changes.tie.value_or(rules.tie);

@@ -1,5 +1,3 @@
-#include "eval/pair_task.h"
-
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -7,6 +5,9 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "eval/tasks/blimp.h"
+#include "eval/tasks/multiblimp.h"
+#include "eval/tasks/pairs.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
@@ -23,13 +24,13 @@ std::filesystem::path write(const testing::TemporaryDirectory& dir, const std::s
 
 TEST(Blimp, RealFilesHave67ParadigmsOf1000AndSevenIdenticalPairs) {
   GM_REQUIRE_SHARED_DATA(data);
-  const PairTask task = load_blimp(data / "blimp", std::nullopt);
+  const Task task = load_blimp(data / "blimp", std::nullopt);
   EXPECT_EQ(task.items.size(), 67000U);
   EXPECT_EQ(task.num_paradigms(), 67);
   EXPECT_EQ(task.num_identical, 7);
   EXPECT_TRUE(task.macro);
   std::map<std::string, std::set<std::string>> paradigms_of;
-  for (const PairItem& item : task.items) {
+  for (const Item& item : task.items) {
     paradigms_of[item.phenomenon].insert(item.paradigm);
   }
   EXPECT_EQ(paradigms_of.size(), 12U);  // 13 raw terms; s-selection belongs to argument structure
@@ -37,12 +38,12 @@ TEST(Blimp, RealFilesHave67ParadigmsOf1000AndSevenIdenticalPairs) {
   EXPECT_EQ(paradigms_of["island_effects"].size(), 8U);
   EXPECT_EQ(paradigms_of["subject_verb_agreement"].size(), 6U);
   EXPECT_EQ(task.items[0].id, "adjunct_island/0");
-  EXPECT_EQ(task.items[0].good, "Who should Derek hug after shocking Richard?");
+  EXPECT_EQ(task.items[0].choices[0], "Who should Derek hug after shocking Richard?");
 }
 
 TEST(Blimp, LimitTakesTheFirstItemsOfEachParadigm) {
   GM_REQUIRE_SHARED_DATA(data);
-  const PairTask task = load_blimp(data / "blimp" / "data", 3);
+  const Task task = load_blimp(data / "blimp" / "data", 3);
   EXPECT_EQ(task.items.size(), 67U * 3);
   EXPECT_EQ(task.available.size(), 67U);
   EXPECT_EQ(task.available.at("adjunct_island"), 1000);
@@ -81,7 +82,7 @@ TEST(MultiBlimp, RealFilesHaveTheirPublishedCounts) {
   std::map<std::string, std::map<std::string, int>> counts;
   std::map<std::string, std::set<std::string>> clusters;
   for (const std::string language : {"eng", "nld"}) {
-    for (const PairItem& item : load_multiblimp(data / "multiblimp" / language, {}).items) {
+    for (const Item& item : load_multiblimp(data / "multiblimp" / language, {}).items) {
       ++counts[language][item.phenomenon];
       clusters[language].insert(item.cluster);
       EXPECT_EQ(item.id.substr(0, 4), language + "/");
@@ -98,11 +99,11 @@ TEST(MultiBlimp, QuotedFieldsMayHoldTabsQuotesAndNewlines) {
                           "sen\twrong_sen\tphenomenon\tlang\thead\n"
                           "\"He said \"\"no\"\".\"\tHe \"say\" no.\tSV-P\tx\tsaid\n"
                           "\"a\tb\nc\"\td\tSV-#\tx\tis\n");
-  const PairTask task = load_multiblimp(path, 2);
+  const Task task = load_multiblimp(path, 2);
   ASSERT_EQ(task.items.size(), 2U);
-  EXPECT_EQ(task.items[0].good, "He said \"no\".");
-  EXPECT_EQ(task.items[0].bad, "He \"say\" no.");
-  EXPECT_EQ(task.items[1].good, "a\tb\nc");
+  EXPECT_EQ(task.items[0].choices[0], "He said \"no\".");
+  EXPECT_EQ(task.items[0].choices[1], "He \"say\" no.");
+  EXPECT_EQ(task.items[1].choices[0], "a\tb\nc");
   EXPECT_EQ(load_multiblimp(path, 1).items.size(), 1U);
   EXPECT_EQ(load_multiblimp(path, 1).available.at(""), 2);
   std::ofstream(path, std::ios::app) << "only\ttwo\n";
@@ -130,7 +131,7 @@ TEST(Pairs, AnyColumnsOfJsonlAndTsv) {
   const auto tsv = write(dir, "b.tsv", "n\tok\tko\ttype\n7\tp\tq\tT\n");
   const PairColumns columns{
       .good = "ok", .bad = "ko", .id = "n", .phenomenon = "type", .cluster = ""};
-  const PairTask task = load_pairs({jsonl, tsv}, columns, std::nullopt);
+  const Task task = load_pairs({jsonl, tsv}, columns, std::nullopt);
   ASSERT_EQ(task.items.size(), 3U);
   EXPECT_EQ(task.items[0].id, "a/7");
   EXPECT_EQ(task.items[2].id, "b/7");

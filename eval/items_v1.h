@@ -1,0 +1,19 @@
+// Reading items of format version 1, in which pairs and texts were two records.
+//
+// Nothing writes it any more. docs/formats/results.md describes it.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "eval/items.h"
+
+namespace growmerge::eval {
+
+/// The first line. Errors: nlohmann's where a member is missing; kInvalidArgument (unknown rules).
+[[nodiscard]] TaskHeader header_from_v1(const nlohmann::ordered_json& json);
+/// Any other line. Errors: as above; kCorrupt when a text stands in a task of pairs or the reverse.
+[[nodiscard]] ItemRecord record_from_v1(const nlohmann::ordered_json& json,
+                                        const TaskHeader& header, const std::string& where);
+
+}  // namespace growmerge::eval

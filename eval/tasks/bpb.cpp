@@ -1,0 +1,46 @@
+#include "eval/tasks/bpb.h"
+
+#include "core/base/error.h"
+#include "eval/bits_per_byte.h"
+#include "eval/encode.h"
+#include "eval/request_set.h"
+
+namespace growmerge::eval {
+
+Task load_texts(const TaskConfig& config, const TextLoader& loader) {
+  std::vector<Document> documents = loader(config);
+  Task task;
+  task.available = {{"", static_cast<std::int64_t>(documents.size())}};
+  if (config.limit && static_cast<std::int64_t>(documents.size()) > *config.limit) {
+    documents.resize(static_cast<std::size_t>(*config.limit));
+  }
+  if (config.max_characters) {
+    for (Document& document : documents) {
+      document.text = std::string(first_characters(document.text, *config.max_characters));
+    }
+  }
+  task.items = text_items(std::move(documents));
+  return task;
+}
+
+void check_texts(const TaskConfig& config) {
+  GM_CHECK(config.rules.prefix.value_or("auto") != "none", kInvalidArgument,
+           "bpb needs a prefix: auto, bos or eos");
+}
+
+std::string plan_texts(const TaskConfig& config, const ScoringRules& rules, std::int64_t context,
+                       const std::string& dtype) {
+  // Windows move by half of what they hold; later ones may give one input to the prefix.
+  const std::string windows =
+      context == 0 ? "context of the model, stride half of it"
+                   : concat("context ", context, ", stride ",
+                            RequestSet::stride_of(context, config.prefix_each_window));
+  const std::string cut = config.max_characters
+                              ? concat("first ", *config.max_characters, " characters of each")
+                              : "whole documents";
+  return concat("prefix ", rules.prefix,
+                config.prefix_each_window ? " of each window, " : " of each document, ", windows,
+                ", ", cut, "; ", dtype, " products, float32 log p");
+}
+
+}  // namespace growmerge::eval
