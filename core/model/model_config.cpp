@@ -109,7 +109,7 @@ const char* activation_name(Activation activation) {
   GM_ASSERT(false);
 }
 
-Activation parse_activation(const std::string& name) {
+std::optional<Activation> find_activation(const std::string& name) {
   if (name == "silu" || name == "swish") {
     return Activation::kSilu;
   }
@@ -119,8 +119,7 @@ Activation parse_activation(const std::string& name) {
   if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_tanh") {
     return Activation::kGeluTanh;
   }
-  fail(ErrorCode::kUnsupported, "hidden_act '", name,
-       "' is not supported, only silu, gelu and gelu_pytorch_tanh are");
+  return std::nullopt;
 }
 
 void RopeParameters::describe(FieldVisitor& v) {
@@ -160,7 +159,10 @@ void ModelConfig::describe(FieldVisitor& v) {
   v("head_dim", head_dim, "", "h, width of a head; absent: d / H");
   std::string activation_text = activation_name(activation);
   v("hidden_act", activation_text, "", "of the MLP's gate: silu, gelu or gelu_pytorch_tanh");
-  activation = parse_activation(activation_text);
+  const std::optional<Activation> known = find_activation(activation_text);
+  GM_CHECK(known.has_value(), kUnsupported, "hidden_act '", activation_text,
+           "' is not supported, only silu, gelu and gelu_pytorch_tanh are");
+  activation = *known;
   v("max_position_embeddings", max_position_embeddings, "tokens", "context length");
   v("rms_norm_eps", rms_norm_eps, "", "added to the mean square in RMSNorm");
   v("tie_word_embeddings", tie_word_embeddings, "", "one matrix for embedding and head");

@@ -18,8 +18,8 @@ namespace growmerge {
 enum class Activation { kSilu, kGelu, kGeluTanh };
 /// As Transformers writes it: "silu", "gelu", "gelu_pytorch_tanh".
 [[nodiscard]] const char* activation_name(Activation activation);
-/// Every spelling in use. Errors: kUnsupported naming those that are known.
-[[nodiscard]] Activation parse_activation(const std::string& name);
+/// Every spelling in use; empty for any other name.
+[[nodiscard]] std::optional<Activation> find_activation(const std::string& name);
 
 enum class RopeType { kDefault, kLlama3 };
 
