@@ -49,13 +49,19 @@ void for_each_task(const AttentionShape& shape, std::span<const std::int32_t> st
   });
 }
 
-/// What all tasks have in common: strides and sizes.
+/// What all tasks have in common: strides and sizes, and pointers at whole tensors.
 template <class T>
-AttentionTask<T> make_task(const AttentionShape& shape, std::int64_t num_positions) {
+AttentionTask<T> make_task(const AttentionShape& shape, const at::Tensor& q_NHh,
+                           const at::Tensor& k_NKh, const at::Tensor& v_NKh,
+                           const at::Tensor& out_NHh) {
   AttentionTask<T> task;
+  task.q = const_data<T>(q_NHh);
+  task.k = const_data<T>(k_NKh);
+  task.v = const_data<T>(v_NKh);
+  task.out = data<T>(out_NHh);
   task.q_stride = shape.num_heads * shape.head_dim;
   task.kv_stride = shape.num_kv_heads * shape.head_dim;
-  task.lse_stride = num_positions;
+  task.lse_stride = q_NHh.size(0);
   task.head_dim = shape.head_dim;
   task.group = shape.num_heads / shape.num_kv_heads;
   task.scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
@@ -121,11 +127,7 @@ void attention_forward(const AttentionShape& shape, const Segments& segments,
   dispatch(q_NHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    AttentionTask<T> whole = make_task<T>(shape, q_NHh.size(0));
-    whole.q = const_data<T>(q_NHh);
-    whole.k = const_data<T>(k_NKh);
-    whole.v = const_data<T>(v_NKh);
-    whole.out = data<T>(out_NHh);
+    AttentionTask<T> whole = make_task<T>(shape, q_NHh, k_NKh, v_NKh, out_NHh);
     whole.lse = lse_HN.defined() ? data<A>(lse_HN) : nullptr;
     for_each_task<A>(shape, starts, prefixes, false,
                      [&](std::size_t segment, std::int64_t kv_head, A* scratch) {
@@ -164,11 +166,7 @@ void attention_backward(const AttentionShape& shape, const Segments& segments,
   dispatch(q_NHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    AttentionTask<T> whole = make_task<T>(shape, q_NHh.size(0));
-    whole.q = const_data<T>(q_NHh);
-    whole.k = const_data<T>(k_NKh);
-    whole.v = const_data<T>(v_NKh);
-    whole.out = data<T>(out_NHh);
+    AttentionTask<T> whole = make_task<T>(shape, q_NHh, k_NKh, v_NKh, out_NHh);
     whole.lse = data<A>(lse_HN);
     whole.dout = const_data<T>(dout_NHh);
     // These may be q, k and v: a task has read a row before it writes a gradient there.
@@ -194,11 +192,7 @@ void attention_cached(const AttentionShape& shape, std::int64_t num_keys, const 
   dispatch(q_MHh.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    AttentionTask<T> whole = make_task<T>(shape, q_MHh.size(0));
-    whole.q = const_data<T>(q_MHh);
-    whole.k = const_data<T>(k_NKh);
-    whole.v = const_data<T>(v_NKh);
-    whole.out = data<T>(out_MHh);
+    const AttentionTask<T> whole = make_task<T>(shape, q_MHh, k_NKh, v_NKh, out_MHh);
     // One segment of all keys, whose last M positions alone have queries.
     const std::array<std::int32_t, 2> starts = {0, static_cast<std::int32_t>(num_keys)};
     for_each_task<A>(shape, starts, nullptr, false,
