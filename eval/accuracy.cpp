@@ -28,13 +28,12 @@ double accuracy(const Items& items, ScoringRules rules, const char* normalisatio
   rules.normalisation = normalisation;
   std::int64_t correct = 0;
   for (const ItemRecord* item : items) {
-    ItemRecord copy = *item;
-    decide(copy, rules);
-    correct += copy.correct ? 1 : 0;
+    correct += rank_of_gold(*item, rules) == 1 ? 1 : 0;
   }
   return static_cast<double>(correct) / static_cast<double>(items.size());
 }
 
+// A text of which no token is scored has no score per token: the figure is then left out.
 bool scores_tokens(const Items& items) {
   for (const ItemRecord* item : items) {
     if (std::count(item->tokens.begin(), item->tokens.end(), 0) > 0) {
@@ -44,8 +43,16 @@ bool scores_tokens(const Items& items) {
   return true;
 }
 
+/// A figure of one item, of which the mean is reported.
+struct ItemFigure {
+  const char* name;
+  double (*of)(const ItemRecord& item, const ScoringRules& rules);
+};
+using ItemFigures = std::vector<ItemFigure>;
+
 /// The figures of items that count alike.
-TaskSummary summarise_flat(const std::string& name, const Items& items, const TaskHeader& header) {
+TaskSummary summarise_flat(const std::string& name, const Items& items, const TaskHeader& header,
+                           const ItemFigures& more) {
   TaskSummary summary{name, static_cast<std::int64_t>(items.size()), {}, {}, {}};
   const std::vector<double> correct = correctness(items);
   std::vector<std::string> clusters;
@@ -59,6 +66,7 @@ TaskSummary summarise_flat(const std::string& name, const Items& items, const Ta
     windowed += item->windowed ? 1.0 : 0.0;
   }
   const double acc = mean(correct);
+  // Wilson's interval of as many independent items as these clustered ones are worth.
   const Interval wilson =
       wilson_interval(acc, effective_sample_size(correct, clusters), header.bootstrap.confidence);
   summary.metrics = {{"acc", acc},
@@ -76,30 +84,39 @@ TaskSummary summarise_flat(const std::string& name, const Items& items, const Ta
                                                  {"margin_stderr", standard_error(margins)},
                                                  {"ties", ties},
                                                  {"windowed", windowed}});
+  for (const ItemFigure& figure : more) {
+    double sum = 0.0;
+    for (const ItemRecord* item : items) {
+      sum += figure.of(*item, header.rules);
+    }
+    summary.metrics.emplace_back(figure.name, sum / static_cast<double>(items.size()));
+  }
   return summary;
 }
 
 std::vector<TaskSummary> summarise_by(const std::vector<ItemRecord>& items,
                                       const TaskHeader& header, const std::string& front,
-                                      std::string ItemRecord::*member) {
+                                      std::string ItemRecord::*member, const ItemFigures& more) {
   std::map<std::string, Items> parts;
   for (const ItemRecord& item : items) {
+    // Items that name none are in the whole alone.
     if (!(item.*member).empty()) {
       parts[item.*member].push_back(&item);
     }
   }
   std::vector<TaskSummary> summaries;
   for (const auto& [name, part] : parts) {
-    summaries.push_back(summarise_flat(front + name, part, header));
+    summaries.push_back(summarise_flat(front + name, part, header, more));
   }
   return summaries;
 }
 
 /// Means over paradigms, each weighing the same.
-TaskSummary summarise_macro(const TaskItems& items) {
+TaskSummary summarise_macro(const TaskItems& items, const ItemFigures& more) {
   const TaskHeader& header = items.header;
   TaskSummary summary{header.name, static_cast<std::int64_t>(items.records.size()), {}, {}, {}};
-  summary.paradigms = summarise_by(items.records, header, header.name + "_", &ItemRecord::paradigm);
+  summary.paradigms =
+      summarise_by(items.records, header, header.name + "_", &ItemRecord::paradigm, more);
   GM_CHECK(!summary.paradigms.empty(), kCorrupt, header.name,
            ": the mean over paradigms is asked for, but no item names one");
 
@@ -111,6 +128,7 @@ TaskSummary summarise_macro(const TaskItems& items) {
     errors.push_back(paradigm.metric("acc_stderr"));
     sizes.push_back(paradigm.num_items);
   }
+  // Sorted by name, as the summaries are, so that resampling is the same for any order of items.
   std::map<std::string, std::vector<double>> by_paradigm;
   for (const ItemRecord& item : items.records) {
     by_paradigm[item.paradigm].push_back(item.correct ? 1.0 : 0.0);
@@ -119,6 +137,7 @@ TaskSummary summarise_macro(const TaskItems& items) {
   for (auto& [name, group] : by_paradigm) {
     groups.push_back(std::move(group));
   }
+  // Two levels: other paradigms could have been chosen, and other items of them.
   const BootstrapResult bootstrap = bootstrap_groups(groups, header.bootstrap);
   summary.metrics = {{"acc", mean(accuracies)},
                      {"acc_stderr", pooled_standard_error(errors, sizes)},
@@ -126,13 +145,18 @@ TaskSummary summarise_macro(const TaskItems& items) {
                      {"acc_ci_low", bootstrap.interval.low},
                      {"acc_ci_high", bootstrap.interval.high}};
   // The rest: plain means of the paradigms' figures; counts add up.
-  for (const char* name : {"acc_sum", "acc_norm", "acc_bytes", "acc_token", "margin"}) {
+  std::vector<const char*> names = {"acc_sum", "acc_norm", "acc_bytes", "acc_token", "margin"};
+  for (const ItemFigure& figure : more) {
+    names.push_back(figure.name);
+  }
+  for (const char* name : names) {
     std::vector<double> values;
     for (const TaskSummary& paradigm : summary.paradigms) {
       if (paradigm.has(name)) {
         values.push_back(paradigm.metric(name));
       }
     }
+    // A mean over some of the paradigms would be another figure under the same name.
     if (values.size() == summary.paradigms.size()) {
       summary.metrics.emplace_back(name, mean(values));
     }
@@ -144,6 +168,22 @@ TaskSummary summarise_macro(const TaskItems& items) {
     }
     summary.metrics.emplace_back(name, sum);
   }
+  return summary;
+}
+
+TaskSummary summarise_with(const TaskItems& items, const ItemFigures& more) {
+  const TaskHeader& header = items.header;
+  TaskSummary summary;
+  if (header.macro) {
+    summary = summarise_macro(items, more);
+  } else {
+    Items all;
+    for (const ItemRecord& item : items.records) {
+      all.push_back(&item);
+    }
+    summary = summarise_flat(header.name, all, header, more);
+  }
+  summary.phenomena = summarise_by(items.records, header, "", &ItemRecord::phenomenon, more);
   return summary;
 }
 
@@ -163,6 +203,7 @@ BootstrapResult bootstrap_change(const std::vector<Both>& items, bool macro,
   for (const Both& item : items) {
     groups[macro ? item.first->paradigm : item.first->cluster].push_back(change(item));
   }
+  // Both models share every drawn index, since it is the change that is resampled.
   if (macro) {
     std::vector<std::vector<double>> values;
     for (auto& [name, group] : groups) {
@@ -173,6 +214,7 @@ BootstrapResult bootstrap_change(const std::vector<Both>& items, bool macro,
   std::vector<double> sums;
   std::vector<double> counts;
   for (const auto& [name, group] : groups) {
+    // A drawn cluster brings all its items: the mean is a ratio of two sums.
     sums.push_back(mean(group) * static_cast<double>(group.size()));
     counts.push_back(static_cast<double>(group.size()));
   }
@@ -201,6 +243,7 @@ Comparison compare_part(const TaskHeader& header, const std::string& part,
   row.language = header.language;
   row.metric = "acc";
   row.num_items = static_cast<std::int64_t>(items.size());
+  // A phenomenon is a part of its own: its items all weigh the same.
   const bool macro = header.macro && part.empty();
   row.a = average(items, macro, [](const Both& item) { return item.first->correct ? 1.0 : 0.0; });
   row.b = average(items, macro, [](const Both& item) { return item.second->correct ? 1.0 : 0.0; });
@@ -216,6 +259,7 @@ Comparison compare_part(const TaskHeader& header, const std::string& part,
     row.gained += !a->correct && b->correct ? 1 : 0;
     row.neither += !a->correct && !b->correct ? 1 : 0;
   }
+  // Items that both get right or wrong say nothing of the difference.
   row.mcnemar = mcnemar(row.lost, row.gained);
   row.margin_difference = average(items, macro, margin_change);
   row.margin_interval = bootstrap_change(items, macro, margin_change, options).interval;
@@ -224,20 +268,16 @@ Comparison compare_part(const TaskHeader& header, const std::string& part,
 
 }  // namespace
 
-TaskSummary summarise_accuracy(const TaskItems& items) {
-  const TaskHeader& header = items.header;
-  TaskSummary summary;
-  if (header.macro) {
-    summary = summarise_macro(items);
-  } else {
-    Items all;
-    for (const ItemRecord& item : items.records) {
-      all.push_back(&item);
-    }
-    summary = summarise_flat(header.name, all, header);
-  }
-  summary.phenomena = summarise_by(items.records, header, "", &ItemRecord::phenomenon);
-  return summary;
+TaskSummary summarise_accuracy(const TaskItems& items) { return summarise_with(items, {}); }
+
+TaskSummary summarise_ranking(const TaskItems& items) {
+  return summarise_with(items, {{"mrr",
+                                 [](const ItemRecord& item, const ScoringRules& rules) {
+                                   return 1.0 / static_cast<double>(rank_of_gold(item, rules));
+                                 }},
+                                {"chance", [](const ItemRecord& item, const ScoringRules&) {
+                                   return 1.0 / static_cast<double>(item.log_prob.size());
+                                 }}});
 }
 
 std::vector<Comparison> compare_accuracy(const TaskItems& a, const TaskItems& b,
@@ -256,6 +296,7 @@ std::vector<Comparison> compare_accuracy(const TaskItems& a, const TaskItems& b,
     rows.push_back(compare_part(a.header, name, items, options));
     p_values.push_back(rows.back().mcnemar.mid_p);
   }
+  // Over phenomena alone: the whole task is one claim.
   const std::vector<double> adjusted = holm(p_values);
   for (std::size_t i = 0; i < adjusted.size(); ++i) {
     rows[i + 1].holm_p = adjusted[i];

@@ -27,33 +27,113 @@ std::vector<Place> places_of(const Task& task) {
 
 std::string choice_name(const Task& task, const Place& place) {
   const Item& item = task.items[place.item];
-  const std::string which = item.choices.size() == 2
-                                ? (place.choice == 0 ? "good sentence" : "bad sentence")
-                                : concat("choice ", place.choice);
+  const bool pair = item.choices.size() == 2 && item.context.empty();
+  const std::string which = !pair               ? concat("choice ", place.choice)
+                            : place.choice == 0 ? "good sentence"
+                                                : "bad sentence";
   return concat(task.name, ": item '", item.id, "', ", which);
+}
+
+/// The context without the white space at its end, which belongs to the choices: tokenizers join it
+/// to the word behind (as lm-eval does).
+std::string_view trimmed(const std::string& context) {
+  const std::string_view text = strip(context);
+  return text.empty() ? text
+                      : std::string_view(
+                            context.data(),
+                            static_cast<std::size_t>(text.data() - context.data()) + text.size());
+}
+
+/// Encodes the choices of places[wanted[...]], each jointly with its context, which ends behind as
+/// many tokens as it has alone.
+void encode_part(const Task& task, const ScoringRules& rules, const Tokenizer& tokenizer,
+                 const std::vector<Place>& places, const std::vector<std::size_t>& wanted,
+                 bool add_special, Communicator& comm, EncodedTexts& encoded) {
+  std::vector<std::string> joined;
+  std::vector<std::string_view> texts;
+  std::vector<std::string_view> contexts;  // once for all choices of an item
+  std::vector<std::size_t> context_of;
+  joined.reserve(wanted.size());  // views into it must stay valid
+  for (const std::size_t i : wanted) {
+    const Item& item = task.items[places[i].item];
+    const std::string& choice = item.choices[places[i].choice];
+    if (item.context.empty() && rules.delimiter.empty()) {
+      texts.emplace_back(choice);
+    } else {
+      texts.emplace_back(joined.emplace_back(item.context + rules.delimiter + choice));
+    }
+    const std::string_view context = trimmed(item.context);
+    if (contexts.empty() || contexts.back() != context) {
+      contexts.push_back(context);
+    }
+    context_of.push_back(contexts.size() - 1);
+  }
+  const auto name_of = [&](std::int64_t text) {
+    return choice_name(task, places[wanted[static_cast<std::size_t>(text)]]);
+  };
+  EncodedTexts whole = encode_all(tokenizer, texts, name_of, comm, add_special);
+  const auto name_context = [&](std::int64_t) { return task.name + ": a context"; };
+  const EncodedTexts fronts = encode_all(tokenizer, contexts, name_context, comm, add_special);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const std::string_view context = contexts[context_of[i]];
+    EncodedText& text = encoded[wanted[i]];
+    text.ids = std::move(whole[i].ids);
+    text.context = context.empty() ? 0
+                                   : static_cast<std::int64_t>(std::min(
+                                         fronts[context_of[i]].ids.size(), text.ids.size()));
+  }
+}
+
+/// One text as the model gets it.
+struct Sequence {
+  std::vector<std::int32_t> tokens;
+  std::int64_t first_scored = 1;
+  bool cut = false;  // its context lost its beginning
+};
+
+Sequence sequence_of(const EncodedText& text, std::optional<std::int32_t> prefix,
+                     const ScoringRules& rules, std::int64_t context) {
+  Sequence out;
+  const std::vector<std::int32_t>& ids = text.ids;
+  // What the tokenizer put in front of a context stays as it is, and nothing comes before it.
+  const bool wants_prefix = prefix && (text.context == 0 || rules.prefix != "tokenizer");
+  if (wants_prefix && (ids.empty() || ids.front() != *prefix)) {
+    out.tokens.push_back(*prefix);
+  }
+  if (text.context > 0) {
+    out.first_scored = static_cast<std::int64_t>(out.tokens.size()) + text.context;
+  } else if (rules.first_token == "free" && prefix) {
+    // Behind a prefix the first token of the sentence could be scored; "free" leaves it out.
+    out.first_scored = 2;
+  }
+  out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
+  const std::int64_t excess = static_cast<std::int64_t>(out.tokens.size()) - 1 - context;
+  if (rules.overlong == "truncate" && excess > 0 && excess < out.first_scored) {
+    out.tokens.erase(out.tokens.begin(), out.tokens.begin() + excess);
+    out.first_scored -= excess;
+    out.cut = true;
+  }
+  return out;
 }
 
 }  // namespace
 
-EncodedTexts encode_choices(const Task& task, const std::string& delimiter,
-                            const Tokenizer& tokenizer, Communicator& comm) {
+EncodedTexts encode_choices(const Task& task, const ScoringRules& rules, const Tokenizer& tokenizer,
+                            Communicator& comm) {
   const std::vector<Place> places = places_of(task);
-  std::vector<std::string> delimited;
-  std::vector<std::string_view> texts;
-  delimited.reserve(delimiter.empty() ? 0 : places.size());  // views into it must stay valid
-  texts.reserve(places.size());
-  for (const Place& place : places) {
-    const std::string& text = task.items[place.item].choices[place.choice];
-    if (delimiter.empty()) {
-      texts.emplace_back(text);
-    } else {
-      texts.emplace_back(delimited.emplace_back(delimiter + text));
+  EncodedTexts encoded(places.size());
+  // Two rounds: what the tokenizer adds by itself is wanted behind contexts alone.
+  for (const bool behind_context : {false, true}) {
+    std::vector<std::size_t> wanted;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      if (task.items[places[i].item].context.empty() != behind_context) {
+        wanted.push_back(i);
+      }
     }
+    encode_part(task, rules, tokenizer, places, wanted,
+                behind_context && rules.prefix == "tokenizer", comm, encoded);
   }
-  return encode_all(
-      tokenizer, texts,
-      [&](std::int64_t text) { return choice_name(task, places[static_cast<std::size_t>(text)]); },
-      comm);
+  return encoded;
 }
 
 std::vector<ItemRecord> score_choices(const Model& model, const Task& task,
@@ -67,33 +147,26 @@ std::vector<ItemRecord> score_choices(const Model& model, const Task& task,
 
   RequestSet set(context);
   std::vector<ItemRecord> records(task.items.size());
-  std::vector<std::int32_t> tokens;
   for (std::size_t text = 0; text < encoded.size(); ++text) {
-    const std::vector<std::int32_t>& ids = encoded[text].ids;
-    tokens.clear();
-    if (prefix && (ids.empty() || ids.front() != *prefix)) {
-      tokens.push_back(*prefix);
-    }
-    // Behind a prefix the first token of the sentence could be scored; "free" leaves it out.
-    const bool free = rules.first_token == "free" && prefix.has_value();
-    tokens.insert(tokens.end(), ids.begin(), ids.end());
-    const std::int64_t first_scored = free ? 2 : 1;
-    const auto length = static_cast<std::int64_t>(tokens.size());
+    const Place& place = places[text];
+    const Sequence sequence = sequence_of(encoded[text], prefix, rules, context);
+    const auto length = static_cast<std::int64_t>(sequence.tokens.size());
     GM_CHECK(length - 1 <= context || rules.overlong == "windows", kInvalidArgument,
-             choice_name(task, places[text]), ": ", length, " tokens exceed the context of ",
-             context, "; set overlong: windows or a longer context");
-    GM_CHECK(length > first_scored, kInvalidArgument, choice_name(task, places[text]),
-             ": none of its ", ids.size(),
+             choice_name(task, place), ": ", length, " tokens exceed the context of ", context,
+             "; set overlong: windows or a longer context");
+    GM_CHECK(length > sequence.first_scored, kInvalidArgument, choice_name(task, place),
+             ": none of its ", encoded[text].ids.size(),
              " tokens is scored, so its score would be 0 and beat any other",
              rules.first_token == "free" ? "; use first_token: scored" : "");
-    const std::int64_t windows = set.add(tokens, first_scored);
+    const std::int64_t windows = set.add(sequence.tokens, sequence.first_scored);
 
-    ItemRecord& record = records[places[text].item];
-    const std::string& sentence = task.items[places[text].item].choices[places[text].choice];
-    record.windowed |= windows > 1;
-    record.tokens.push_back(length - first_scored);
-    record.characters.push_back(count_characters(sentence));
-    record.bytes.push_back(static_cast<std::int64_t>(sentence.size()));
+    ItemRecord& record = records[place.item];
+    const std::string& choice = task.items[place.item].choices[place.choice];
+    record.windowed |= windows > 1 || sequence.cut;
+    record.context_tokens = encoded[text].context;
+    record.tokens.push_back(length - sequence.first_scored);
+    record.characters.push_back(count_characters(choice));
+    record.bytes.push_back(static_cast<std::int64_t>(choice.size()));
   }
 
   const std::vector<double> sums = set.combine(score_sums(
@@ -127,25 +200,35 @@ double choice_score(const ItemRecord& item, std::size_t choice, const std::strin
   return length == 0 ? 0.0 : item.log_prob[choice] / static_cast<double>(length);
 }
 
+std::int64_t rank_of_gold(const ItemRecord& item, const ScoringRules& rules) {
+  GM_ASSERT(item.gold.has_value());
+  const auto gold = static_cast<std::size_t>(*item.gold);
+  const double right = choice_score(item, gold, rules.normalisation);
+  std::int64_t rank = 1;
+  for (std::size_t i = 0; i < item.log_prob.size(); ++i) {
+    const double other = choice_score(item, i, rules.normalisation);
+    const bool wins_tie = rules.tie == "wrong" || (rules.tie == "first" && i < gold);
+    rank += i != gold && (other > right || (other == right && wins_tie)) ? 1 : 0;
+  }
+  return rank;
+}
+
 void decide(ItemRecord& item, const ScoringRules& rules) {
   GM_CHECK(rules.normalisation != "token" ||
                std::all_of(item.tokens.begin(), item.tokens.end(), [](auto n) { return n > 0; }),
            kInvalidArgument, "item '", item.id,
            "': no token is scored, so there is no score per token; use first_token: scored");
-  GM_ASSERT(item.gold.has_value());
+  item.tie = false;
   const auto gold = static_cast<std::size_t>(*item.gold);
   const double right = choice_score(item, gold, rules.normalisation);
-  bool best = true;  // none scores higher
-  item.tie = false;
+  bool best = true;
   for (std::size_t i = 0; i < item.log_prob.size(); ++i) {
-    if (i != gold) {
-      const double other = choice_score(item, i, rules.normalisation);
-      best = best && right >= other;
-      item.tie = item.tie || right == other;
-    }
+    const double other = choice_score(item, i, rules.normalisation);
+    best = best && other <= right;
+    item.tie = item.tie || (i != gold && other == right);
   }
   item.tie = item.tie && best;
-  item.correct = best && (!item.tie || rules.tie == "right");
+  item.correct = rank_of_gold(item, rules) == 1;
 }
 
 }  // namespace growmerge::eval

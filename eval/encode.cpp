@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/error.h"
@@ -9,6 +10,7 @@
 namespace growmerge::eval {
 namespace {
 
+// A byte inside a UTF-8 character.
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 /// Length in bytes of the white space at text[i], or 0.
@@ -35,10 +37,11 @@ std::size_t white_space(std::string_view text, std::size_t i) {
 }  // namespace
 
 EncodedTexts encode_all(const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
-                        const std::function<std::string(std::int64_t)>& name_of,
-                        Communicator& comm) {
+                        const std::function<std::string(std::int64_t)>& name_of, Communicator& comm,
+                        bool add_special) {
   const auto total = static_cast<std::int64_t>(texts.size());
   EncodedTexts encoded(texts.size());
+  // Contiguous shares, so that gathering them in rank order is their order.
   const std::int64_t first = total * comm.rank() / comm.size();
   const std::int64_t last = total * (comm.rank() + 1) / comm.size();
   run_agreed(comm, [&] {
@@ -46,7 +49,8 @@ EncodedTexts encode_all(const Tokenizer& tokenizer, const std::vector<std::strin
       for (std::int64_t i = begin; i < end; ++i) {
         const auto place = static_cast<std::size_t>(i);
         try {
-          encoded[place].ids = tokenizer.encode(texts[place], false);
+          encoded[place].ids = tokenizer.encode(texts[place], add_special);
+          // The tokenizer knows a byte offset; which text it is, only we know.
         } catch (const Error& e) {
           throw Error(e.code(), name_of(i) + ": " + e.what());
         }
@@ -100,6 +104,21 @@ std::int64_t count_words(std::string_view text) {
     i += space == 0 ? 1 : space;
   }
   return count;
+}
+
+std::string_view strip(std::string_view text) {
+  std::size_t begin = text.size();
+  std::size_t end = text.size();
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t space = white_space(text, i);
+    if (space == 0) {
+      begin = std::min(begin, i);
+      end = ++i;
+    } else {
+      i += space;
+    }
+  }
+  return text.substr(begin, end - begin);
 }
 
 std::string_view first_characters(std::string_view text, std::int64_t count) {

@@ -12,7 +12,7 @@
 
 namespace growmerge::eval {
 
-/// Token ids of a text that is scored, without special tokens, and how many of them only lead up to
+/// Token ids of a text that is scored, and how many of them only lead up to
 /// what is scored.
 struct EncodedText {
   std::vector<std::int32_t> ids{};
@@ -20,18 +20,20 @@ struct EncodedText {
 };
 using EncodedTexts = std::vector<EncodedText>;
 
-/// Ids of each text without special tokens, the same on every rank. Collective. Errors: the
-/// tokenizer's, with name_of(text) in front.
+/// Ids of each text, with the special tokens that the tokenizer adds where `add_special` says so,
+/// the same on every rank. Collective. Errors: the tokenizer's, with name_of(text) in front.
 [[nodiscard]] EncodedTexts encode_all(const Tokenizer& tokenizer,
                                       const std::vector<std::string_view>& texts,
                                       const std::function<std::string(std::int64_t)>& name_of,
-                                      Communicator& comm);
+                                      Communicator& comm, bool add_special = false);
 
 /// Unicode code points of valid UTF-8.
 [[nodiscard]] std::int64_t count_characters(std::string_view text);
 /// Pieces between runs of white space (ASCII white space and U+0085, U+00A0, U+1680, U+2000-200A,
 /// U+2028, U+2029, U+202F, U+205F, U+3000: what Python's str.split() splits at).
 [[nodiscard]] std::int64_t count_words(std::string_view text);
+/// Without the white space (as for count_words) at both ends: Python's str.strip().
+[[nodiscard]] std::string_view strip(std::string_view text);
 /// The first `count` code points.
 [[nodiscard]] std::string_view first_characters(std::string_view text, std::int64_t count);
 

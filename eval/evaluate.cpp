@@ -73,6 +73,8 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
   header.limit = config.limit;
   header.settings = kind_settings(config);
   run_agreed(comm_, [&] {
+    // Fallible, and on every rank: a rank that fails here must not leave the others in a
+    // collective.
     header.rules = resolve_rules(config.preset, config.kind, config.rules);
     Task& task = loaded->task;
     task = loaded->kind->load(config, loader_);
@@ -83,9 +85,17 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
     }
     task.name = header.name;
     header.macro = task.macro;
+    header.shots = task.shots;
+    header.example = task.items.front().context;
+    if (!header.example.empty()) {
+      log_info(concat(header.name, ": the first item is asked as\n", header.example,
+                      "\n[then one of ", task.items.front().choices.size(), " choices, as '",
+                      header.rules.delimiter, task.items.front().choices.front(), "']"));
+    }
     for (const auto& [paradigm, count] : task.available) {
       header.original[paradigm.empty() ? header.name : paradigm] = count;
     }
+    // Of what was read, not of files: two copies of a benchmark compare.
     header.data_hash = hash_items(task.items);
   });
   tasks_[index] = std::move(loaded);
@@ -93,6 +103,7 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
 }
 
 void Evaluator::encode(LoadedTask& task, const Tokenizer& tokenizer) {
+  // Checkpoints of one run share a tokenizer, and encoding costs as much as scoring a small model.
   if (task.tokenizer_hash == tokenizer.hash() && !task.encoded.empty()) {
     return;
   }
@@ -103,6 +114,7 @@ void Evaluator::encode(LoadedTask& task, const Tokenizer& tokenizer) {
 TaskItems Evaluator::score(LoadedTask& task, const Model& model, bool show_progress) {
   const std::int64_t longest = model.config.max_position_embeddings;
   const std::int64_t context = task.config.context == 0 ? longest : task.config.context;
+  // Positions beyond those it was trained on would be scored, badly and silently.
   GM_CHECK(context <= longest, kInvalidArgument, "task '", task.header.name, "': context ", context,
            " exceeds the model's ", longest);
   const std::string identical = task.task.num_identical == 0
@@ -140,6 +152,7 @@ Results Evaluator::evaluate(const Model& model, const Tokenizer& tokenizer,
   for (std::size_t i = 0; i < tasks_.size(); ++i) {
     LoadedTask& task = load(i);
     encode(task, tokenizer);
+    // Items are written task by task, results.json last: it says that all of them are there.
     const TaskItems items = score(task, model, show_progress);
     run_agreed(comm_, [&] {
       if (writes) {
@@ -182,6 +195,7 @@ std::string describe_tasks(const EvalConfig& config) {
       }
       for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
         const std::string extension = entry.path().extension().string();
+        // Readers of text know more extensions; they are checked when the stage starts.
         if (entry.is_regular_file() &&
             (kind.reads_text || extension == ".jsonl" || extension == ".tsv")) {
           ++files;
@@ -212,6 +226,7 @@ std::string format_results(const Results& results) {
     std::snprintf(line, sizeof line, "%-28s %-14s %8.4f", task.name.c_str(), family.metric,
                   task.metric(metric));
     text += line;
+    // The interval of a single unit is a point, and would look like certainty.
     if (task.num_items >= family.fewest_for_interval) {
       std::snprintf(line, sizeof line, "  [%.4f, %.4f]", task.metric(metric + "_ci_low"),
                     task.metric(metric + "_ci_high"));

@@ -22,6 +22,7 @@ Json to_json(const ItemRecord& item) {
       json[name] = *value;
     }
   }
+  // Members that say nothing are left out: BLiMP has 67,000 lines.
   if (item.context_tokens > 0) {
     json["context_tokens"] = item.context_tokens;
   }
@@ -52,6 +53,7 @@ ItemRecord record_from(const Json& json, const std::string& where) {
   json.at("tokens").get_to(item.tokens);
   json.at("characters").get_to(item.characters);
   json.at("bytes").get_to(item.bytes);
+  // A line of another length would pair one choice's score with another's tokens.
   const std::size_t choices = item.log_prob.size();
   GM_CHECK(choices > 0 && item.tokens.size() == choices && item.characters.size() == choices &&
                item.bytes.size() == choices,
@@ -95,7 +97,9 @@ Json to_json(const TaskHeader& header) {
           {"dtype", header.dtype},
           {"limit", header.limit ? Json(*header.limit) : Json()},
           {"original", header.original},
-          {"settings", Json::parse(header.settings)}};
+          {"settings", Json::parse(header.settings)},
+          {"shots", header.shots},
+          {"example", header.example}};
 }
 
 TaskHeader header_from(const Json& json) {
@@ -117,6 +121,7 @@ TaskHeader header_from(const Json& json) {
                   .first_token = rules.at("first_token"),
                   .normalisation = rules.at("normalisation"),
                   .overlong = rules.at("overlong")};
+  // A rule that this program does not know would decide nothing.
   header.rules.validate();
   header.dtype = json.at("dtype");
   if (const Json& limit = json.at("limit"); !limit.is_null()) {
@@ -124,11 +129,14 @@ TaskHeader header_from(const Json& json) {
   }
   json.at("original").get_to(header.original);
   header.settings = json.at("settings").dump();
+  header.shots = json.at("shots");
+  header.example = json.at("example");
   return header;
 }
 
 /// Reads one line; `version` is the first line's, 0 before it.
 void read_line(const Json& json, const std::string& where, int& version, TaskItems& items) {
+  // The header comes first, since it says how the other lines are read.
   const bool is_header = json.at("kind") == "task";
   GM_CHECK(is_header == (version == 0), kCorrupt, where,
            ": the first line, and no other, is of kind task");

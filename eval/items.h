@@ -63,6 +63,8 @@ struct TaskHeader {
   /// one number under the task's name.
   std::map<std::string, std::int64_t> original;
   std::string settings = "{}";  // those of the kind, a JSON object
+  std::int64_t shots = 0;       // answered examples in front of each context
+  std::string example;          // the first item's context, where it has one, as the model gets it
 
   /// One of `settings` as JSON text, empty where it is not there.
   [[nodiscard]] std::string setting(const std::string& key) const;

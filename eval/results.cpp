@@ -35,6 +35,7 @@ Json config_json(const TaskHeader& header) {
   Json json = {{"task", header.name},           {"kind", header.kind},
                {"language", header.language},   {"context", header.context},
                {"data_hash", header.data_hash}, {"limit", optional_json(header.limit)}};
+  // The kind's settings stand beside the common ones, as in the harness's configs.
   json.update(Json::parse(header.settings));
   const TaskKind& kind = task_kind(header.kind);
   const ScoringRules& rules = header.rules;
@@ -46,6 +47,7 @@ Json config_json(const TaskHeader& header) {
       {"normalisation", &rules.normalisation},
       {"overlong", &rules.overlong}};
   for (const auto& [name, value] : named) {
+    // A rule without meaning for the kind would read as if it had one.
     if (kind.takes(std::string("rules.") + name)) {
       // The harness calls it so.
       json[std::string(name) == "delimiter" ? "target_delimiter" : name] = *value;
@@ -141,10 +143,12 @@ std::string results_json(const Results& results) {
     json["results"][task.name] = metrics_json(task);
     json["configs"][task.name] = config_json(header);
     json["versions"][task.name] = kTaskVersion;
-    json["n-shot"][task.name] = 0;
+    json["n-shot"][task.name] = header.shots;
     const ScoringFamily& family = *task_kind(header.kind).family;
     json["higher_is_better"][task.name] = {{family.metric, family.higher_is_better}};
+    // Of a mean over paradigms: all items of all of them.
     json["n-samples"][task.name] = sample_counts(header, "", task.num_items);
+    // The harness's group: a score of its own, and its members by name.
     if (header.macro) {
       json["groups"][task.name] = metrics_json(task);
       json["group_subtasks"][task.name] = Json::array();
@@ -219,6 +223,7 @@ Results read_results(const std::filesystem::path& dir) {
     results.model.tokenizer_hash = config.at("tokenizer_hash");
     results.batch_tokens = config.at("batch_tokens");
     for (const std::string task : json.at("tasks")) {
+      // Figures are never taken from results.json: what the items do not give is refused below.
       const TaskItems items = read_items(items_path(dir, task));
       results.headers.push_back(items.header);
       results.tasks.push_back(summarise(items));
@@ -226,6 +231,7 @@ Results read_results(const std::filesystem::path& dir) {
   } catch (const nlohmann::json::exception& e) {
     fail(ErrorCode::kCorrupt, path.string(), ": ", e.what());
   }
+  // By way of the text that would be written, so that every figure there is looked at.
   const Json recomputed = Json::parse(results_json(results));
   for (const auto& [task, figures] : recomputed.at("results").items()) {
     GM_CHECK(json.at("results").contains(task) && agree(json.at("results").at(task), figures),

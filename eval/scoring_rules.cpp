@@ -24,11 +24,11 @@ void check_choice(const char* setting, const std::string& value,
 }  // namespace
 
 void ScoringRules::validate() const {
-  check_choice("prefix", prefix, {"auto", "bos", "eos", "none"});
-  check_choice("tie", tie, {"wrong", "right"});
+  check_choice("prefix", prefix, {"auto", "bos", "eos", "none", "tokenizer"});
+  check_choice("tie", tie, {"wrong", "right", "first"});
   check_choice("first_token", first_token, {"scored", "free"});
   check_choice("normalisation", normalisation, {"sum", "token", "character", "byte"});
-  check_choice("overlong", overlong, {"windows", "error"});
+  check_choice("overlong", overlong, {"windows", "error", "truncate"});
   GM_CHECK(
       prefix != "none" || first_token == "free", kInvalidArgument,
       "scoring rules: with prefix 'none' nothing predicts the first token; set first_token: free");
@@ -39,6 +39,7 @@ ScoringRules resolve_rules(const std::string& preset, const std::string& kind,
   check_choice("preset", preset, {"original", "lm-eval"});
   const TaskKind& row = task_kind(kind);
   ScoringRules rules = preset == "lm-eval" ? row.lm_eval : row.original;
+  // What the user says wins over the preset, rule by rule.
   rules.prefix = changes.prefix.value_or(rules.prefix);
   rules.delimiter = changes.delimiter.value_or(rules.delimiter);
   rules.tie = changes.tie.value_or(rules.tie);
@@ -53,11 +54,13 @@ std::optional<std::int32_t> prefix_token(const ModelConfig& config, const std::s
   if (prefix == "none") {
     return std::nullopt;
   }
-  const bool use_eos = prefix == "eos" || (prefix == "auto" && !config.bos_token_id);
+  // Without a context "tokenizer" is "auto": the harness puts its prefix token there, too.
+  const bool either = prefix == "auto" || prefix == "tokenizer";
+  const bool use_eos = prefix == "eos" || (either && !config.bos_token_id);
   if (use_eos) {
     GM_CHECK(!config.eos_token_ids.empty(), kInvalidArgument, "prefix '", prefix,
              "': the model's config.json names no ",
-             prefix == "auto" ? "bos_token_id and no eos_token_id" : "eos_token_id",
+             either ? "bos_token_id and no eos_token_id" : "eos_token_id",
              "; add one, or set prefix: none with first_token: free");
   } else {
     GM_CHECK(
@@ -65,6 +68,7 @@ std::optional<std::int32_t> prefix_token(const ModelConfig& config, const std::s
         "prefix 'bos': the model's config.json names no bos_token_id; use prefix: eos or auto");
   }
   const std::int64_t id = use_eos ? config.eos_token_ids.front() : *config.bos_token_id;
+  // A config.json beside another model's weights is caught here, not by reading out of bounds.
   GM_CHECK(id >= 0 && id < config.vocab_size, kMismatch, "prefix '", prefix, "': token ", id,
            " is outside the model's vocabulary of ", config.vocab_size);
   return static_cast<std::int32_t>(id);

@@ -19,12 +19,12 @@
 namespace growmerge::eval {
 
 struct ScoringRules {
-  std::string prefix = "auto";         // auto | bos | eos | none
+  std::string prefix = "auto";         // auto | bos | eos | none | tokenizer
   std::string delimiter;               // text put before each choice
-  std::string tie = "wrong";           // wrong | right
+  std::string tie = "wrong";           // wrong | right | first
   std::string first_token = "scored";  // scored | free
   std::string normalisation = "sum";   // sum | token | character | byte: what `acc` compares
-  std::string overlong = "windows";    // windows | error: items beyond the context length
+  std::string overlong = "windows";  // windows | error | truncate: items beyond the context length
 
   /// Errors: kInvalidArgument naming the setting, its value and the values there are.
   void validate() const;
@@ -42,12 +42,16 @@ struct RuleChanges {
   std::optional<std::string> overlong;
 
   void describe(FieldVisitor& v) {
-    v("prefix", prefix, "", "auto (BOS, EOS where none), bos, eos or none");
-    v("delimiter", delimiter, "", "text put before each sentence");
-    v("tie", tie, "", "what equal scores count as: wrong or right");
+    v("prefix", prefix, "",
+      "auto (BOS, EOS where none), bos, eos, none, or tokenizer (what the tokenizer puts in front "
+      "of "
+      "a context; auto where there is none)");
+    v("delimiter", delimiter, "", "text put before each sentence or choice");
+    v("tie", tie, "",
+      "what equal scores count as: wrong, right, or first (the first choice of equals wins)");
     v("first_token", first_token, "", "scored or free");
     v("normalisation", normalisation, "", "sum, token, character or byte");
-    v("overlong", overlong, "", "windows or error");
+    v("overlong", overlong, "", "windows, error or truncate (the context loses its beginning)");
   }
 };
 

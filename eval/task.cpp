@@ -26,6 +26,7 @@ void ItemCollector::begin_part(const std::string& paradigm) {
 }
 
 bool ItemCollector::wants() {
+  // Beyond the limit items are still counted.
   ++task_.available[paradigm_];
   return !limit_ || count_ < *limit_;
 }
@@ -70,6 +71,7 @@ std::string hash_items(const std::vector<Item>& items) {
     for (const std::string& choice : item.choices) {
       add(choice);
     }
+    // Only where it is not the first, as in every pair: their hashes are those of older results.
     if (item.gold.value_or(0) != 0) {
       add(std::to_string(*item.gold));
     }

@@ -72,11 +72,13 @@ std::string kinds_with(const std::string& option) {
 /// What was set (is not as it is by default) must be something that the kind reads.
 void check_options(const TaskConfig& task, const TaskKind& kind) {
   const Json given = described(task);
+  // A setting at its default is as good as not given, whatever the file says.
   const Json defaults = described(TaskConfig());
   for (const auto& [key, value] : given.items()) {
     if (is_common(key) || value == defaults.at(key) || kind.takes(key)) {
       continue;
     }
+    // Rules are a group of which a kind may take some.
     if (key != "rules") {
       fail(ErrorCode::kInvalidArgument, "task '", task.full_name(), "': ", key, " is for ",
            kinds_with(key));
@@ -115,6 +117,7 @@ void TaskConfig::validate() const {
   need(!max_characters || *max_characters >= 1, "max_characters must be at least 1");
   check_options(*this, row);
   with_context("task '" + full + "'", [&] {
+    // The kind's own complaint comes first: it is the more telling one.
     if (row.check != nullptr) {
       row.check(*this);
     }
@@ -125,6 +128,7 @@ void TaskConfig::validate() const {
 std::string kind_settings(const TaskConfig& task) {
   const TaskKind& kind = task_kind(task.kind);
   Json settings = Json::object();
+  // Paths and the rules that hold in the end stand in the header by themselves.
   const Json all = described(task);
   for (const auto& [key, value] : all.items()) {
     if (!is_common(key) && key != "rules" && kind.takes(key)) {

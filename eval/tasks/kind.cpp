@@ -26,15 +26,15 @@ const ScoringFamily kChoices = {
     .counts = {"ties"},
     .fewest_for_interval = 1,
     .plan = plan_choices,
-    .encode =
-        [](const Task& task, const ScoringRules& rules, const Tokenizer& tokenizer,
-           Communicator& comm) { return encode_choices(task, rules.delimiter, tokenizer, comm); },
+    .encode = [](const Task& task, const ScoringRules& rules, const Tokenizer& tokenizer,
+                 Communicator& comm) { return encode_choices(task, rules, tokenizer, comm); },
     .score =
         [](const Model& model, const Task& task, const EncodedTexts& encoded,
            const ScoringSetup& setup, Communicator& comm) {
           return score_choices(model, task, encoded, setup.rules, setup.context, setup.options,
                                comm);
         },
+    // Clusters, paradigms and phenomena are the same for all of them.
     .summarise = summarise_accuracy,
     .compare = compare_accuracy,
 };
@@ -44,6 +44,7 @@ const ScoringFamily kTexts = {
     .metric = "bits_per_byte",
     .higher_is_better = false,
     .counts = {},
+    // One document alone is drawn again and again: its interval would be a point.
     .fewest_for_interval = 2,
     .plan = plan_texts,
     .encode = [](const Task& task, const ScoringRules&, const Tokenizer& tokenizer,
@@ -112,6 +113,7 @@ const TaskKind kKinds[] = {
     {.name = "bpb",
      .doc = "bits per byte of running text",
      .items = "documents",
+     // Nothing is decided here, so that no other rule has a meaning.
      .options = {"rules.prefix", "lines", "max_characters", "prefix_each_window"},
      .several_paths = true,
      .reads_text = true,
@@ -125,6 +127,7 @@ const TaskKind kKinds[] = {
 }  // namespace
 
 bool TaskKind::takes(const std::string& option) const {
+  // "rules.tie" is taken where all rules are.
   const std::string group = option.substr(0, option.find('.'));
   for (const char* known : options) {
     if (option == known || group == known) {
@@ -158,6 +161,7 @@ const TaskKind& task_kind(const std::string& name) {
 }
 
 const char* kind_help() {
+  // Help texts are C strings; this one is made once and stays.
   static const std::string text = [] {
     std::string all;
     for (const TaskKind& row : kKinds) {

@@ -78,7 +78,7 @@ Task random_task(std::int64_t count, std::uint64_t seed) {
 std::vector<ItemRecord> score(const Model& model, const Task& task, const ScoringRules& rules,
                               std::int64_t context, std::int64_t batch_tokens, Communicator& comm) {
   const Tokenizer tokenizer = toy_tokenizer();
-  const EncodedTexts encoded = encode_choices(task, rules.delimiter, tokenizer, comm);
+  const EncodedTexts encoded = encode_choices(task, rules, tokenizer, comm);
   return score_choices(model, task, encoded, rules, context, {.batch_tokens = batch_tokens}, comm);
 }
 
