@@ -185,7 +185,7 @@ std::string describe_tasks(const EvalConfig& config) {
     const TaskKind& kind = task_kind(task.kind);
     std::int64_t files = 0;
     std::uintmax_t bytes = 0;
-    for (const std::filesystem::path path : task.path) {
+    for (const std::filesystem::path path : task.inputs()) {
       GM_CHECK(std::filesystem::exists(path), kNotFound, "task '", task.full_name(),
                "': ", path.string(), ": no such file or folder");
       if (std::filesystem::is_regular_file(path)) {

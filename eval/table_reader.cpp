@@ -69,6 +69,7 @@ class TsvReader {
       return false;
     }
     ++line_;
+    // Files from Windows.
     if (!text.empty() && text.back() == '\r') {
       text.pop_back();
     }
@@ -93,8 +94,8 @@ std::string joined(const std::vector<std::string>& names) {
 void check_fields(const std::filesystem::path& path, const TableRow& row,
                   std::span<const WantedColumn> columns) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    GM_CHECK(!columns[i].required || !row.fields[i].empty(), kCorrupt, path.string(), ":", row.line,
-             ": column '", columns[i].name, "' is empty");
+    GM_CHECK(!columns[i].required || columns[i].may_be_empty || !row.fields[i].empty(), kCorrupt,
+             path.string(), ":", row.line, ": column '", columns[i].name, "' is empty");
     if (const auto offset = tok::find_invalid_utf8(row.fields[i])) {
       fail(ErrorCode::kCorrupt, path.string(), ":", row.line, ": column '", columns[i].name,
            "' is not UTF-8 (its byte ", *offset,
@@ -108,6 +109,7 @@ void read_tsv(const std::filesystem::path& path, std::istream& in,
   TsvReader reader(path, in);
   std::vector<std::string> header;
   GM_CHECK(reader.next(header), kCorrupt, path.string(), ":1: the file is empty");
+  // Where each wanted column stands in this file; absent optional ones stand nowhere.
   std::vector<std::optional<std::size_t>> places;
   for (const WantedColumn& column : columns) {
     std::optional<std::size_t> place;
@@ -154,6 +156,7 @@ void read_jsonl(const std::filesystem::path& path, std::istream& in,
     TableRow row{line, {}};
     for (const WantedColumn& column : columns) {
       const auto found = column.name.empty() ? object.end() : object.find(column.name);
+      // null is "not there": JSON made from tables writes it for an empty cell.
       if (found == object.end() || found->is_null()) {
         std::vector<std::string> names;
         for (const auto& [key, value] : object.items()) {

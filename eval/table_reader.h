@@ -23,6 +23,7 @@ struct TableRow {
 struct WantedColumn {
   std::string name;  // empty: never there
   bool required = false;
+  bool may_be_empty = false;  // a required one that is there without text
 };
 
 /// Calls `row` for each row. The format follows from the extension:

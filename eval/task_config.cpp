@@ -97,6 +97,15 @@ std::string TaskConfig::full_name() const {
   return !name.empty() ? name : language.empty() ? kind : kind + "_" + language;
 }
 
+std::vector<std::string> TaskConfig::inputs() const {
+  std::vector<std::string> all = path;
+  // Examples decide the score as the items do, so they are part of a stage's identity.
+  if (!choice.shots_from.empty()) {
+    all.push_back(choice.shots_from);
+  }
+  return all;
+}
+
 void TaskConfig::validate() const {
   const std::string full = full_name();
   const auto need = [&](bool ok, const std::string& text) {

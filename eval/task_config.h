@@ -32,6 +32,40 @@ struct PairColumns {
   }
 };
 
+/// How rows become questions (eval/tasks/choice.h, eval/template.h).
+struct ChoiceConfig {
+  std::string layout;
+  std::optional<std::string> context;
+  std::vector<std::string> choices;
+  std::string choices_from;
+  std::string gold;
+  std::int64_t first_gold = 0;
+  std::string clean;
+  std::string cluster;
+  std::int64_t shots = 0;
+  std::string shots_from;
+  std::string sampler = "first";
+  std::int64_t shots_seed = 0;
+  std::string shots_delimiter = "\n\n";
+
+  void describe(FieldVisitor& v) {
+    v("layout", layout, "", "templates that come with it: belebele, xcopa or hellaswag; or none");
+    v("context", context, "", "template of what stands in front of every choice");
+    v("choices", choices, "", "templates of the choices");
+    v("choices_from", choices_from, "",
+      "column that holds the list of choices, instead of templates");
+    v("gold", gold, "", "template of the number of the right choice");
+    v("first_gold", first_gold, "", "the number of the first choice in `gold`: 0 or 1");
+    v("clean", clean, "", "wikihow: what lm-eval does to HellaSwag's texts");
+    v("cluster", cluster, "", "column whose equal texts are one cluster for standard errors");
+    v("shots", shots, "examples", "answered examples in front of each context");
+    v("shots_from", shots_from, "", "file of the examples (default: the task's own)");
+    v("sampler", sampler, "", "first rows of the file, or random ones, others for each item");
+    v("shots_seed", shots_seed, "", "of the random sampler");
+    v("shots_delimiter", shots_delimiter, "", "text behind each example");
+  }
+};
+
 /// The kinds there are, each with its line of the table.
 [[nodiscard]] const char* kind_help();
 
@@ -43,6 +77,7 @@ struct TaskConfig {
   std::string preset = "original";  // original | lm-eval
   RuleChanges rules;
   PairColumns columns;
+  ChoiceConfig choice;
   std::optional<std::int64_t> limit;
   bool lines = false;
   std::optional<std::int64_t> max_characters;
@@ -52,11 +87,12 @@ struct TaskConfig {
   void describe(FieldVisitor& v) {
     v("name", name, "", "name of the task in results (default: kind, or kind_language)");
     v("kind", kind, "", kind_help());
-    v("path", path, "", "file or folder; several for pairs and bpb", v.kInput);
+    v("path", path, "", "file or folder; several for pairs, choice and bpb", v.kInput);
     v("language", language, "", "label of the language, for tables");
-    v("preset", preset, "", "scoring rules of pairs: original or lm-eval");
+    v("preset", preset, "", "scoring rules of all kinds but bpb: original or lm-eval");
     v("rules", rules, "", "changes to the preset's rules (bpb: only prefix)");
     v("columns", columns, "", "columns of a file of pairs");
+    v("choice", choice, "", "of kind choice: how rows become questions");
     v("limit", limit, "items", "first items of each paradigm or file, or first documents");
     v("lines", lines, "", "bpb: each line of a .txt file is a document, not the file");
     v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");
@@ -65,6 +101,8 @@ struct TaskConfig {
       "bpb: whether later windows of a document begin with the prefix, too");
   }
   [[nodiscard]] std::string full_name() const;
+  /// Everything that is read: `path`, then what else the settings name.
+  [[nodiscard]] std::vector<std::string> inputs() const;
   /// Errors: kInvalidArgument naming the task and the setting.
   void validate() const;
 };

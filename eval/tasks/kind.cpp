@@ -6,6 +6,7 @@
 #include "eval/choice_scorer.h"
 #include "eval/tasks/blimp.h"
 #include "eval/tasks/bpb.h"
+#include "eval/tasks/choice.h"
 #include "eval/tasks/multiblimp.h"
 #include "eval/tasks/pairs.h"
 
@@ -39,6 +40,13 @@ const ScoringFamily kChoices = {
     .compare = compare_accuracy,
 };
 
+/// The same, where the rank of the right choice among more than two says more.
+const ScoringFamily kRanking = [] {
+  ScoringFamily family = kChoices;
+  family.summarise = summarise_ranking;
+  return family;
+}();
+
 /// Running text.
 const ScoringFamily kTexts = {
     .metric = "bits_per_byte",
@@ -66,6 +74,22 @@ ScoringRules first_wins(const char* delimiter) {
   ScoringRules rules;
   rules.tie = "right";
   rules.delimiter = delimiter;
+  return rules;
+}
+
+/// Of choices behind a context. Of a context that is too long, the end is what the choices follow.
+ScoringRules behind_context(const char* delimiter) {
+  ScoringRules rules;
+  rules.delimiter = delimiter;
+  rules.overlong = "truncate";
+  return rules;
+}
+
+/// The same as the harness does it: it adds no token that the tokenizer does not add.
+ScoringRules behind_context_as_harness(const char* delimiter) {
+  ScoringRules rules = behind_context(delimiter);
+  rules.prefix = "tokenizer";
+  rules.tie = "first";
   return rules;
 }
 
@@ -110,6 +134,17 @@ const TaskKind kKinds[] = {
          },
      .check = nullptr,
      .family = &kChoices},
+    {.name = "choice",
+     .doc = "multiple choice: rows of any JSONL or TSV file, by templates; few-shot",
+     .items = "questions",
+     .options = {"preset", "rules", "choice"},
+     .several_paths = true,
+     .reads_text = false,
+     .original = behind_context(" "),
+     .lm_eval = behind_context_as_harness(" "),
+     .load = load_choices,
+     .check = check_choices,
+     .family = &kRanking},
     {.name = "bpb",
      .doc = "bits per byte of running text",
      .items = "documents",

@@ -71,10 +71,11 @@ StagePlan plan(const EvalCommandConfig& config) {
     out.inputs.push_back({"model " + model.full_name(), model.path});
   }
   for (const eval::TaskConfig& task : config.eval.tasks) {
-    for (std::size_t i = 0; i < task.path.size(); ++i) {
-      StageInput input{concat("task ", task.full_name(), " ", i), task.path[i]};
+    const std::vector<std::string> paths = task.inputs();
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      StageInput input{concat("task ", task.full_name(), " ", i), paths[i]};
       if (eval::task_kind(task.kind).reads_text) {
-        input.list_files = [path = task.path[i]] { return data::expand_input(path); };
+        input.list_files = [path = paths[i]] { return data::expand_input(path); };
       }
       out.inputs.push_back(std::move(input));
     }
