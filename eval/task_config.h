@@ -66,6 +66,20 @@ struct ChoiceConfig {
   }
 };
 
+/// Which facts are asked, and how (eval/tasks/recall.h).
+struct RecallConfig {
+  std::string candidates = "all";
+  std::string patterns = "all";
+  std::int64_t seed = 0;
+
+  void describe(FieldVisitor& v) {
+    v("candidates", candidates, "",
+      "all objects of the relation, or pair: the true one and a false one");
+    v("patterns", patterns, "", "all sentences of a relation, or its first");
+    v("seed", seed, "", "of the false objects");
+  }
+};
+
 /// The kinds there are, each with its line of the table.
 [[nodiscard]] const char* kind_help();
 
@@ -78,6 +92,7 @@ struct TaskConfig {
   RuleChanges rules;
   PairColumns columns;
   ChoiceConfig choice;
+  RecallConfig recall;
   std::optional<std::int64_t> limit;
   bool lines = false;
   std::optional<std::int64_t> max_characters;
@@ -93,6 +108,7 @@ struct TaskConfig {
     v("rules", rules, "", "changes to the preset's rules (bpb: only prefix)");
     v("columns", columns, "", "columns of a file of pairs");
     v("choice", choice, "", "of kind choice: how rows become questions");
+    v("recall", recall, "", "of kind recall: which facts are asked");
     v("limit", limit, "items", "first items of each paradigm or file, or first documents");
     v("lines", lines, "", "bpb: each line of a .txt file is a document, not the file");
     v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");

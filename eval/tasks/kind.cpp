@@ -9,6 +9,7 @@
 #include "eval/tasks/choice.h"
 #include "eval/tasks/multiblimp.h"
 #include "eval/tasks/pairs.h"
+#include "eval/tasks/recall.h"
 
 namespace growmerge::eval {
 namespace {
@@ -144,6 +145,17 @@ const TaskKind kKinds[] = {
      .lm_eval = behind_context_as_harness(" "),
      .load = load_choices,
      .check = check_choices,
+     .family = &kRanking},
+    {.name = "recall",
+     .doc = "facts in mParaRel's layout: a folder of one language; the mean over relations",
+     .items = "facts",
+     .options = {"preset", "rules", "recall"},
+     .several_paths = false,
+     .reads_text = false,
+     .original = behind_context(""),
+     .lm_eval = behind_context_as_harness(""),
+     .load = load_facts,
+     .check = check_facts,
      .family = &kRanking},
     {.name = "bpb",
      .doc = "bits per byte of running text",
