@@ -8,8 +8,10 @@
 
 namespace growmerge::eval {
 
-/// Reads a MultiBLiMP language: DIR/data.tsv or the file itself. Items cluster by verb form (column
-/// `head`). Errors: kNotFound, kCorrupt with file:line (of any row).
+/// Reads one language: DIR/data.tsv or the file itself. Or a folder of languages: a .tsv file each,
+/// or a folder with data.tsv in it; then a language is a paradigm and the score the mean over them,
+/// the first `limit` items of each. Items cluster by verb form (column `head`). Errors: kNotFound,
+/// kCorrupt with file:line (of any row).
 [[nodiscard]] Task load_multiblimp(const std::filesystem::path& path,
                                    std::optional<std::int64_t> limit);
 

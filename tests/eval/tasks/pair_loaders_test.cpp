@@ -113,6 +113,28 @@ TEST(MultiBlimp, QuotedFieldsMayHoldTabsQuotesAndNewlines) {
             std::string::npos);
 }
 
+TEST(MultiBlimp, AFolderOfLanguagesIsTheMeanOverThem) {
+  const testing::TemporaryDirectory dir;
+  const std::string head = "sen\twrong_sen\tphenomenon\tlang\thead\n";
+  write(dir, "nld/data.tsv", head + "a\tb\tSV-P\tnld\tx\nc\td\tSV-#\tnld\tx\ne\tf\tSV-#\tnld\ty\n");
+  write(dir, "eng.tsv", head + "g\th\tSV-P\teng\tx\n");
+  const Task task = load_multiblimp(dir.path(), 2);
+  ASSERT_EQ(task.items.size(), 3U);
+  EXPECT_TRUE(task.macro);
+  EXPECT_EQ(task.num_paradigms(), 2);
+  EXPECT_EQ(task.items[0].id, "eng/0");
+  EXPECT_EQ(task.items[0].paradigm, "eng");
+  EXPECT_EQ(task.items[2].id, "nld/1");
+  EXPECT_EQ(task.available.at("nld"), 3);
+  const Task alone = load_multiblimp(dir.path() / "nld", {});
+  EXPECT_FALSE(alone.macro);
+  EXPECT_EQ(alone.items[0].paradigm, "");
+  EXPECT_EQ(alone.items[0].id, "nld/0");
+  std::filesystem::remove_all(dir.path() / "nld");
+  std::filesystem::remove(dir.path() / "eng.tsv");
+  EXPECT_ERROR(load_multiblimp(dir.path(), {}), kNotFound, "no .tsv file of a language");
+}
+
 TEST(Pairs, FieldsThatAreNotUtf8AreRefusedWithTheirLine) {
   const testing::TemporaryDirectory dir;
   // Latin-1 in a column that is no sentence: encoding would not notice, writing results would.
