@@ -44,6 +44,7 @@ std::vector<ItemRecord> score_texts(const Model& model, const std::vector<Item>&
                                     const EncodedTexts& encoded, const TextRules& rules,
                                     const ScorerOptions& options, Communicator& comm) {
   GM_ASSERT(encoded.size() == documents.size());
+  // The prefix predicts a document's first token and is never scored itself.
   const std::optional<std::int32_t> prefix = prefix_token(model.config, rules.prefix);
   GM_CHECK(prefix.has_value(), kInvalidArgument,
            "bits per byte: prefix 'none' would leave each document's first token unscored; use "
@@ -62,6 +63,7 @@ std::vector<ItemRecord> score_texts(const Model& model, const std::vector<Item>&
     tokens.insert(tokens.end(), ids.begin(), ids.end());
     ItemRecord& record = records[i];
     record.id = documents[i].id;
+    // Lengths are of the text: neither the prefix nor windows that overlap count.
     record.tokens = {static_cast<std::int64_t>(ids.size())};
     record.characters = {count_characters(text)};
     record.bytes = {static_cast<std::int64_t>(text.size())};
@@ -69,6 +71,7 @@ std::vector<ItemRecord> score_texts(const Model& model, const std::vector<Item>&
     record.windows = set.add(tokens, 1);
     record.windowed = record.windows > 1;
   }
+  // [documents] sums of log p over windows, nats.
   const std::vector<double> sums = set.combine(score_sums(
       model, set.requests(),
       [&](std::int64_t request) {
@@ -107,6 +110,7 @@ TaskSummary summarise_texts(const TaskItems& items) {
   std::vector<double> bits;
   std::vector<double> bytes;
   for (const ItemRecord& item : items.records) {
+    // An empty document has no ratio, and as a unit would only widen the interval.
     if (item.bytes[0] > 0) {
       bits.push_back(item.nll() / std::numbers::ln2);
       bytes.push_back(static_cast<double>(item.bytes[0]));
@@ -119,6 +123,7 @@ TaskSummary summarise_texts(const TaskItems& items) {
                      {"bits_per_byte_ci_high", bootstrap.interval.high},
                      {"token_perplexity", totals.token_perplexity()},
                      {"byte_perplexity", totals.byte_perplexity()}};
+  // White space alone holds no word.
   if (totals.words > 0) {
     summary.metrics.emplace_back("word_perplexity", totals.word_perplexity());
   }
@@ -147,6 +152,7 @@ std::vector<Comparison> compare_texts(const TaskItems& a, const TaskItems& b,
     if (a.records[i].bytes[0] == 0) {
       continue;
     }
+    // Pooled as the score itself is: a long document weighs more.
     bits_a += a.records[i].nll() / std::numbers::ln2;
     bits_b += b.records[i].nll() / std::numbers::ln2;
     total += static_cast<double>(a.records[i].bytes[0]);

@@ -14,6 +14,7 @@ namespace {
 void check_same_task(const TaskItems& a, const TaskItems& b) {
   const TaskHeader& ha = a.header;
   const TaskHeader& hb = b.header;
+  // Whatever decides a score must agree, or the difference would be one of settings.
   const auto same = [&](const char* what, const auto& x, const auto& y) {
     GM_CHECK(x == y, kMismatch, "comparing task '", ha.name, "': ", what, " is '", x,
              "' in one and '", y, "' in the other; evaluate both models in the same way");
@@ -72,12 +73,14 @@ std::vector<Comparison> compare_items(const TaskItems& a, const TaskItems& b,
   check_same_task(a, b);
   GM_CHECK(!a.records.empty(), kInvalidArgument, "comparing task '", a.header.name,
            "': there are no items");
+  // What is resampled depends on how the kind is scored.
   return task_kind(a.header.kind).family->compare(a, b, options);
 }
 
 ComparisonTable compare_results(const std::filesystem::path& dir_a,
                                 const std::filesystem::path& dir_b,
                                 const BootstrapOptions& options) {
+  // Names alone: the figures come from the items.
   const auto index = [](const std::filesystem::path& dir) {
     return with_context("reading " + (dir / "results.json").string(), [&] {
       try {

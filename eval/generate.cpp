@@ -26,18 +26,21 @@ std::int32_t draw_token(std::span<const float> logits, double temperature, doubl
                         double uniform) {
   GM_CHECK(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }),
            kCorrupt, "sampling: a logit is NaN or infinite; the model's weights are broken");
+  // The first of equals, as argmax elsewhere.
   const auto best = std::max_element(logits.begin(), logits.end());
   if (temperature == 0.0) {
     return static_cast<std::int32_t>(best - logits.begin());
   }
   std::vector<double> weights(logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i) {
+    // Relative to the largest, so that none overflows.
     weights[i] = std::exp((static_cast<double>(logits[i]) - *best) / temperature);
   }
   std::vector<std::int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   if (top_p < 1.0) {
+    // Stable: equal weights keep the vocabulary's order, and a draw its token.
     std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
       return weights[static_cast<std::size_t>(a)] > weights[static_cast<std::size_t>(b)];
     });
@@ -81,6 +84,7 @@ Sample generate(const Model& model, const Tokenizer& tokenizer, const std::strin
            " tokens, the model's context is ", context);
   const Philox random(static_cast<std::uint64_t>(config.seed),
                       stream_id("eval/generate/" + std::to_string(sample_index)));
+  // Positions beyond the context were never trained.
   const std::int64_t most = std::min(config.max_tokens, context - prompt_tokens);
   Decoder decoder(model.config, model.params, prompt_tokens + most);
   Sample sample;
@@ -97,6 +101,7 @@ Sample generate(const Model& model, const Tokenizer& tokenizer, const std::strin
       break;
     }
     sample.tokens.push_back(token);
+    // The last token needs no logits behind it.
     if (t + 1 < most) {
       logits = decoder.feed({&token, 1});
     }
@@ -124,6 +129,7 @@ std::vector<Document> sample_documents(const Model& model, const Tokenizer& toke
   for (std::size_t rank = 0; rank < parts.size(); ++rank) {
     const nlohmann::json texts = nlohmann::json::parse(parts[rank]);
     for (std::size_t k = 0; k < texts.size(); ++k) {
+      // Rank r drew samples r, r + R, ...
       const std::size_t i = rank + k * parts.size();
       documents[i] = {"sample-" + std::to_string(i), texts[k].get<std::string>()};
     }

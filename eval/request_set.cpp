@@ -10,10 +10,12 @@ namespace growmerge::eval {
 std::int64_t RequestSet::add(const std::vector<std::int32_t>& tokens, std::int64_t first_scored) {
   sequences_.emplace_back();
   const auto length = static_cast<std::int64_t>(tokens.size());
+  // The last token is predicted, never fed.
   if (length - 1 <= context_) {
     add_request({tokens, first_scored});
     return 1;
   }
+  // Windows are cut in inputs of text; the prefix takes the place of one.
   const std::int64_t room = room_of(context_, window_prefix_ >= 0);
   const std::int64_t stride = stride_of(context_, window_prefix_ >= 0);
   const std::vector<Window> windows = make_windows(length, first_scored, room, stride);
@@ -32,6 +34,7 @@ std::int64_t RequestSet::add(const std::vector<std::int32_t>& tokens, std::int64
 }
 
 void RequestSet::add_request(ScoreRequest request) {
+  // Equal tokens scored from the same place on are one request, whoever asks.
   std::string key(reinterpret_cast<const char*>(request.tokens.data()),
                   request.tokens.size() * sizeof(std::int32_t));
   key += std::to_string(request.first_scored);

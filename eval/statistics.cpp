@@ -62,6 +62,7 @@ double percentile(const std::vector<double>& sorted, double fraction) {
 
 BootstrapResult summarise(std::vector<double> values, const BootstrapOptions& options) {
   BootstrapResult result;
+  // The spread of the statistic itself, not of its mean over resamples.
   result.standard_error = standard_error(values) * std::sqrt(static_cast<double>(values.size()));
   std::sort(values.begin(), values.end());
   const double tail = (1.0 - options.confidence) / 2.0;
@@ -118,6 +119,7 @@ double clustered_standard_error(std::span<const double> values,
   const double center = mean(values);
   std::map<std::string, double> residuals;
   for (std::size_t i = 0; i < values.size(); ++i) {
+    // Residuals of a cluster add up before they are squared: that is what dependence does.
     residuals[clusters[i]] += values[i] - center;
   }
   double squares = 0.0;
@@ -133,6 +135,7 @@ double pooled_standard_error(std::span<const double> errors, std::span<const std
   double total = 0.0;
   for (std::size_t i = 0; i < errors.size(); ++i) {
     const auto n = static_cast<double>(sizes[i]);
+    // errors^2 n is the sample variance of the subtask.
     variance += (n - 1.0) * n * errors[i] * errors[i];
     total += n;
   }
@@ -148,6 +151,7 @@ double effective_sample_size(std::span<const double> values,
   if (groups <= 1.0) {
     return groups;
   }
+  // G / (G - 1) for few clusters; never better than independent items.
   const double clustered =
       clustered_standard_error(values, clusters) * std::sqrt(groups / (groups - 1.0));
   const double independent = standard_error(values);
@@ -155,6 +159,7 @@ double effective_sample_size(std::span<const double> values,
 }
 
 double normal_quantile(double confidence) {
+  // Bisection: exact to the last bit, and called once a figure.
   double low = 0.0;
   double high = 40.0;  // erfc underflows before
   for (int step = 0; step < 100; ++step) {
@@ -184,6 +189,7 @@ McNemar mcnemar(std::int64_t b, std::int64_t c) {
     tail += std::exp(log_choose(n, k) + log_half_n);
   }
   const double point = std::exp(log_choose(n, smaller) + log_half_n);
+  // Mid-p counts half of the observed point in each tail.
   return {.exact_p = std::min(1.0, 2.0 * tail), .mid_p = std::min(1.0, 2.0 * tail - point)};
 }
 
@@ -247,6 +253,7 @@ std::vector<double> holm(std::span<const double> p_values) {
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return p_values[a] < p_values[b]; });
   std::vector<double> adjusted(p_values.size());
+  // Adjusted values never fall with rank.
   double running = 0.0;
   for (std::size_t rank = 0; rank < order.size(); ++rank) {
     running = std::max(

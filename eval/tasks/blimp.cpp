@@ -28,6 +28,7 @@ Task load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t> li
     collector.begin_part(file.stem().string());
     read_table(file, columns, [&](const TableRow& row) {
       const std::string& uid = row.fields[2];
+      // A file under another name would count as another paradigm.
       GM_CHECK(uid == file.stem().string(), kCorrupt, file.string(), ":", row.line, ": UID is '",
                uid, "', expected the file's name '", file.stem().string(), "'");
       if (!collector.wants()) {

@@ -10,11 +10,13 @@ namespace growmerge::eval {
 Task load_texts(const TaskConfig& config, const TextLoader& loader) {
   std::vector<Document> documents = loader(config);
   Task task;
+  // Counted before the limit: results say how much there was.
   task.available = {{"", static_cast<std::int64_t>(documents.size())}};
   if (config.limit && static_cast<std::int64_t>(documents.size()) > *config.limit) {
     documents.resize(static_cast<std::size_t>(*config.limit));
   }
   if (config.max_characters) {
+    // Code points: a cut must not fall into a character.
     for (Document& document : documents) {
       document.text = std::string(first_characters(document.text, *config.max_characters));
     }

@@ -10,6 +10,7 @@ namespace growmerge::eval {
 Task load_pairs(const std::vector<std::filesystem::path>& paths, const PairColumns& columns,
                 std::optional<std::int64_t> limit) {
   GM_CHECK(!paths.empty(), kInvalidArgument, "pairs: no path is given");
+  // Columns that the user names must be there; phenomenon is looked for in any case.
   const std::array<WantedColumn, 5> wanted = {
       {{columns.good, true},
        {columns.bad, true},
@@ -23,6 +24,7 @@ Task load_pairs(const std::vector<std::filesystem::path>& paths, const PairColum
   ItemCollector collector(task, limit);
   for (const std::filesystem::path& path : paths) {
     collector.begin_part("");
+    // Row numbers alone would be there twice.
     const std::string front = paths.size() > 1 ? path.stem().string() + "/" : "";
     read_table(path, wanted, [&](const TableRow& row) {
       if (!collector.wants()) {
