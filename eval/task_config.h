@@ -59,7 +59,7 @@ struct ChoiceConfig {
     v("clean", clean, "", "wikihow: what lm-eval does to HellaSwag's texts");
     v("cluster", cluster, "", "column whose equal texts are one cluster for standard errors");
     v("shots", shots, "examples", "answered examples in front of each context");
-    v("shots_from", shots_from, "", "file of the examples (default: the task's own)");
+    v("shots_from", shots_from, "", "file of the examples (default: the task's own)", v.kInput);
     v("sampler", sampler, "", "first rows of the file, or random ones, others for each item");
     v("shots_seed", shots_seed, "", "of the random sampler");
     v("shots_delimiter", shots_delimiter, "", "text behind each example");
