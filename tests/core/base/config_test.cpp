@@ -144,13 +144,13 @@ TEST(ConfigFields, NameWhatCountsByKeyAndValue) {
   EXPECT_EQ(fields_of(c), bare) << "places";
   c.path = "a b";
   c.paths = {"x", "y"};
-  c.later = 1e-4;
+  c.later = 0.5;
   c.outer.list.resize(1);
   c.outer.named["k"].sizes = {};
   EXPECT_EQ(fields_of(c),
             (std::vector<std::string>{
                 "path = a b (input)", "paths[0] = x (input)", "paths[1] = y (input)",
-                "later = 0.0001", "outer.flag = false", "outer.steps = 3", "outer.name = \"a b\"",
+                "later = 0.5", "outer.flag = false", "outer.steps = 3", "outer.name = \"a b\"",
                 "outer.maybe = null", "outer.inner.lr = 0.5", "outer.inner.sizes = [1, 2]",
                 "outer.list = list of 1", "outer.list[0].lr = 0.5", "outer.list[0].sizes = [1, 2]",
                 "outer.named = {k}", "outer.named.k.lr = 0.5", "outer.named.k.sizes = []"}));
