@@ -94,7 +94,8 @@ std::string model_config_docs() {
     out += concat("| ", family.architecture, " | ", family.model_type, " | ", keys, " |\n");
   }
   out +=
-      "\nKeys of config.json that are acted on, with the defaults of LlamaForCausalLM:\n\n"
+      "\nKeys of config.json that are acted on, with the defaults of LlamaForCausalLM (0 has to be "
+      "given, or follows from the others):\n\n"
       "| key | default | unit | meaning |\n|---|---|---|---|\n";
   ModelConfig config = families().front().defaults;
   return out + document_fields([&config](FieldVisitor& v) { config.describe(v); });
