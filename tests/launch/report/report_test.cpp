@@ -207,7 +207,7 @@ TEST_F(ReportTest, ThePageStandsAlone) {
 TEST_F(ReportTest, ChangedItemsAreRefused) {
   const fs::path items = eval::items_path(dir_.path() / "adapted", "bpb_nl");
   std::string text = testing::read_text(items);
-  text.replace(text.find("\"bytes\":100"), 11, "\"bytes\":200");
+  text.replace(text.find("\"bytes\":[100]"), 13, "\"bytes\":[200]");
   write_text(items, text);
   EXPECT_THROW((void)collect_report(config_), Error);
 }
