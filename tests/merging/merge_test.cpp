@@ -1,6 +1,4 @@
 // Whole merges, directory to directory.
-#include "core/store/hashes.h"
-#include "core/store/stage_output.h"
 #include "merging/merge.h"
 
 #include <ATen/TensorOperators.h>
