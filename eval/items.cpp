@@ -145,10 +145,10 @@ void read_line(const Json& json, const std::string& where, int& version, TaskIte
     GM_CHECK(version == TaskHeader::kVersion || version == 1, kUnsupported, where,
              ": items of format version ", version, ", this program reads versions 1 and ",
              TaskHeader::kVersion);
-    items.header = version == 1 ? header_from_v1(json) : header_from(json);
+    items.header = version == 1 ? header_from_v1(json.dump()) : header_from(json);
     return;
   }
-  items.records.push_back(version == 1 ? record_from_v1(json, items.header, where)
+  items.records.push_back(version == 1 ? record_from_v1(json.dump(), items.header, where)
                                        : record_from(json, where));
 }
 

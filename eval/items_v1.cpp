@@ -25,7 +25,8 @@ Json settings_of(const Json& json) {
 
 }  // namespace
 
-TaskHeader header_from_v1(const Json& json) {
+TaskHeader header_from_v1(const std::string& line) {
+  const Json json = Json::parse(line);
   TaskHeader header;
   header.name = json.at("name");
   header.kind = json.at("task_kind");
@@ -60,7 +61,9 @@ TaskHeader header_from_v1(const Json& json) {
   return header;
 }
 
-ItemRecord record_from_v1(const Json& json, const TaskHeader& header, const std::string& where) {
+ItemRecord record_from_v1(const std::string& line, const TaskHeader& header,
+                          const std::string& where) {
+  const Json json = Json::parse(line);
   const std::string line_kind = json.at("kind");
   // Texts alone had this setting, and always.
   const bool pairs = header.settings.find("\"prefix_each_window\"") == std::string::npos;

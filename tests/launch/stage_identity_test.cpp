@@ -46,8 +46,8 @@ const std::vector<Example>& examples() {
        "models: [{name: a, path: in/a}]\ntasks:\n"
        "- {name: t, kind: bpb, language: nl, path: [in/t.txt], limit: 5, context: 64}\n"
        "- {name: p, kind: pairs, path: [in/p.jsonl, in/q.jsonl]}\n"
-       "- {name: c, kind: choice, path: [in/c.jsonl], choice: {layout: xcopa, shots_from: "
-       "in/s.jsonl, shots: 1}}\n"
+       "- {name: c, kind: choice, language: en, path: [in/c.jsonl], choice: {layout: xcopa, "
+       "shots_from: in/s.jsonl, shots: 1}}\n"
        "- {name: r, kind: recall, path: [in/r]}\n"},
       {"generate", "model: in/m\nprompts: [een]\n"},
       {"report",
