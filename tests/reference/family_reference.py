@@ -64,7 +64,7 @@ def compare(folder, name, config):
     subprocess.run([TOOL, source, config_file, out], check=True, stdout=subprocess.DEVNULL)
     items = [json.loads(line) for line in (out / "items/blimp.jsonl").read_text().splitlines()[1:]]
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float64)
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(SOURCE)  # beside a Qwen2 it would become a Qwen2 tokenizer
     expected = [[log_probability(model, tokenizer, row[key]) for key in ("sentence_good", "sentence_bad")]
                 for paradigm in sorted(rows) for row in rows[paradigm]]
     if len(items) != len(expected):
