@@ -12,12 +12,11 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from eval_reference import DATA, MODEL, TOOL, check, skip
+from eval_reference import DATA, MODEL, TOOL, check, ours, skip
 
 for offline in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "TQDM_DISABLE"):
     os.environ.setdefault(offline, "1")
@@ -144,18 +143,6 @@ def harness(model, folder, names):
     return out, results["results"]
 
 
-def ours(model, config, out):
-    path = out.with_suffix(".yaml")
-    path.write_text(json.dumps(config))  # JSON is YAML
-    subprocess.run([TOOL, model, path, out], check=True)
-    results = json.loads((out / "results.json").read_text())
-    items = {}
-    for task in results["tasks"]:
-        lines = (out / "items" / f"{task}.jsonl").read_text().splitlines()
-        items[task] = [json.loads(line) for line in lines[1:]]
-    return results, items
-
-
 def decision(scores, gold):
     """Whether the first maximum is the right one, and whether rounding may decide it."""
     best = max(range(len(scores)), key=lambda i: scores[i])
@@ -224,7 +211,7 @@ def run(model, folder):
     folder.mkdir()
     tasks = choice_tasks(folder)
     expected, theirs = harness(model, folder, [task["name"] for task in tasks])
-    results, items = ours(model, {"tasks": tasks}, folder / "ours")
+    results, items = ours({"tasks": tasks}, folder / "ours", model)
     for task in tasks:
         name = task["name"]
         check(results["n-shot"][name] == (3 if name.endswith("3") else 0), f"{name}: n-shot")

@@ -34,10 +34,10 @@ def check(ok, text):
         raise SystemExit(f"FAILED: {text}")
 
 
-def ours(config, out):
+def ours(config, out, model=MODEL):
     path = out.with_suffix(".yaml")
     path.write_text(json.dumps(config))  # JSON is YAML
-    subprocess.run([TOOL, MODEL, path, out], check=True)
+    subprocess.run([TOOL, model, path, out], check=True)
     results = json.loads((out / "results.json").read_text())
     items = {}
     for task in results["tasks"]:

@@ -89,7 +89,7 @@ def run(model, folder):
     task = recall_task(folder)
     expected, _ = harness(model, folder, ["recall"])
     pairs = task | {"name": "recall_pairs", "recall": {"candidates": "pair"}}
-    results, items = ours(model, {"tasks": [task, pairs]}, folder / "ours")
+    results, items = ours({"tasks": [task, pairs]}, folder / "ours", model)
     compare("recall", items["recall"], expected["recall"])
     check_ranking(results, items["recall"])
     check_false_objects(results, items["recall"], items["recall_pairs"])
