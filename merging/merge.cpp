@@ -364,7 +364,7 @@ MergePlan plan_merge(Recipe recipe) {
     (void)make_task(plan, info, no_values);
   }
   for (const CheckpointReader& model : plan.models) {
-    std::string warning = unknown_keys_warning(model.config().source_json, model.dir().string());
+    std::string warning = config_warning(model.config().source_json, model.dir().string());
     if (!warning.empty()) {
       plan.warnings.push_back(std::move(warning));
     }

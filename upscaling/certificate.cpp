@@ -1,6 +1,7 @@
 #include "upscaling/certificate.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -13,6 +14,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/model/families.h"
 #include "core/model/tensor_table.h"
 #include "core/store/safetensors.h"
 #include "core/transformer/transformer.h"
@@ -205,23 +207,29 @@ RowCheck check_embedding(const Model& source, const Model& grown) {
   const at::Tensor& wide = grown.params.at(tensor_name(Role::kEmbedding));
   const double rounding = unit_roundoff(wide.scalar_type());
   const std::int64_t d = narrow.size(1);
+  // As blocks see it: multiplied, where the model multiplies its embedding.
+  const double from = source.config.embedding_scale();
+  const double to = grown.config.embedding_scale();
   RowCheck out{.tensor = "embedding", .num_rows = narrow.size(0)};
   for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
     for (std::int64_t i = 0; i < wide.size(1); ++i) {
       // Column i of the grown row belongs to column i mod d of the source's: whole copies side by
       // side.
-      note_row(out, row, std::abs(b[i] - a[i % d]), rounding * std::abs(a[i % d]));
+      const double expected = a[i % d] * from;
+      const double scales = from == to ? 0.0 : 0x1p-23;  // both are rounded to float32
+      note_row(out, row, std::abs(b[i] * to - expected), (rounding + scales) * std::abs(expected));
     }
   });
   out.passed = out.excess <= 1.0;
   return out;
 }
 
-/// Gain of the final norm over the head's normalisation factor, float64 [d].
+/// Gain of the final norm over what logits are divided by, float64 [d].
 at::Tensor head_scale(const Model& model) {
   return model.params.at(tensor_name(Role::kFinalNorm))
       .to(at::ScalarType::Double)
-      .div(model.config.lm_head_normalization_factor)
+      .add(family_of(model.config).gain_offset)
+      .div(model.config.head_divisor())
       .contiguous();
 }
 

@@ -1,6 +1,7 @@
 #include "upscaling/hypercloning.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include <cmath>
@@ -23,6 +24,7 @@ struct Blocks {
   std::int64_t col_copies = 1;
   std::int64_t group_rows = 0;  // rows that share one noise power: a head in q, k, v, else R
   double divisor = 1.0;
+  double offset = 0.0;  // what is divided is the weight and this number (a gain of Gemma's)
 };
 
 Blocks blocks_of(const ModelConfig& source, const AxisCopies& copies, const TensorRow& row,
@@ -39,8 +41,15 @@ Blocks blocks_of(const ModelConfig& source, const AxisCopies& copies, const Tens
     b.divisor = static_cast<double>(b.col_copies);
   }
   const double factor = source.lm_head_normalization_factor;
-  if (row.kind == TensorKind::kFinalNormGain && source.tie_word_embeddings) {
-    b.divisor = static_cast<double>(copies.of(Axis::kResidual)) * factor;
+  const auto n = static_cast<double>(copies.of(Axis::kResidual));
+  const Family& family = family_of(source);
+  // Where the embedding is multiplied by the root of its width, the wider model multiplies by more.
+  const double embedding = family.scales_embedding ? std::sqrt(n) : 1.0;
+  if (row.kind == TensorKind::kEmbedding) {
+    b.divisor = embedding;
+  } else if (row.kind == TensorKind::kFinalNormGain && source.tie_word_embeddings) {
+    b.divisor = n * factor / embedding;
+    b.offset = family.gain_offset;
   } else if (row.kind == TensorKind::kHead) {
     b.divisor *= factor;
   }
@@ -63,7 +72,7 @@ void tile_blocks(const double* weight, double* out, const Blocks& b) {
       for (std::int64_t copy = 0; copy < b.col_copies; ++copy) {
         double* target = out + row * width + copy * b.cols;
         for (std::int64_t col = 0; col < b.cols; ++col) {
-          target[col] = source[col] / b.divisor;
+          target[col] = (source[col] + b.offset) / b.divisor - b.offset;
         }
       }
     }
@@ -208,10 +217,12 @@ std::vector<GrowthRecord> growth_records(const ModelConfig& config) {
   return out;
 }
 
-at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& config,
-                       const std::string& name, const at::Tensor& weight, at::ScalarType dtype) {
-  const TensorRow& row = *tensor_place(name).row;
-  check_shape(source, row, name, weight);
+namespace {
+
+/// One tensor, or one part of a fused one; `name` says which random numbers are its noise.
+at::Tensor grow_rows(const ModelConfig& source, const HypercloningConfig& config,
+                     const TensorRow& row, const std::string& name, const at::Tensor& weight,
+                     at::ScalarType dtype) {
   const AxisCopies copies = width_copies(source, config.width_factor);
   const Blocks b = blocks_of(source, copies, row, weight);
   // One rounding at the end: blocks of a bfloat16 source are quotients that float32 would round.
@@ -240,6 +251,27 @@ at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& conf
   return dtype == at::ScalarType::Double
              ? grown
              : round_zero_sum(grown, exact.const_data_ptr<double>(), b, dtype);
+}
+
+}  // namespace
+
+at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& config,
+                       const std::string& name, const at::Tensor& weight, at::ScalarType dtype) {
+  const TensorPlace place = tensor_place(name, &source);
+  check_shape(source, *place.row, name, weight);
+  if (place.row->parts.empty()) {
+    return grow_rows(source, config, *place.row, name, weight, dtype);
+  }
+  // Repeated as a whole, rows of queries would lie where keys are looked for.
+  std::vector<at::Tensor> parts;
+  std::int64_t first = 0;
+  for (const Role role : place.row->parts) {
+    const std::int64_t rows = tensor_shape(source, tensor_row(role))[0];
+    parts.push_back(grow_rows(source, config, tensor_row(role), tensor_name(role, *place.layer),
+                              weight.narrow(0, first, rows), dtype));
+    first += rows;
+  }
+  return at::cat(parts);
 }
 
 Model grow_width(const Model& source, const HypercloningConfig& config, at::ScalarType dtype,

@@ -166,12 +166,24 @@ Symmetry measure_symmetry(const ModelConfig& config, const GrowthRecord& growth,
   std::map<std::string, BlockSums> groups;
   BlockSums all;
   for (const auto& [name, tensor] : params) {
-    const TensorRow& row = *tensor_place(name).row;
-    const BlockSums sums = tensor_sums(tensor, block_shape(copies, row, tensor, name));
-    groups[row.group()].add(sums);
-    // Vectors are left out of the whole: gains start equal whatever the noise.
-    if (row.kind == TensorKind::kMatrix) {
-      all.add(sums);
+    const auto add = [&](const TensorRow& row, const at::Tensor& rows) {
+      const BlockSums sums = tensor_sums(rows, block_shape(copies, row, rows, name));
+      groups[row.group()].add(sums);
+      // Vectors are left out of the whole: gains start equal whatever the noise.
+      if (row.kind == TensorKind::kMatrix) {
+        all.add(sums);
+      }
+    };
+    const TensorRow& row = *tensor_place(name, &config).row;
+    if (row.parts.empty()) {
+      add(row, tensor);
+    }
+    std::int64_t first = 0;
+    for (const Role role : row.parts) {
+      const TensorRow& part = tensor_row(role);
+      const std::int64_t count = tensor_shape(config, part)[0];
+      add(part, tensor.narrow(0, first, count));
+      first += count;
     }
   }
   Symmetry out;

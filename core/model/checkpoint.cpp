@@ -270,7 +270,7 @@ Model load_model(const fs::path& dir, at::ScalarType dtype) {
   const CheckpointReader reader = CheckpointReader::open(dir);
   Model model;
   model.config = reader.config();
-  const std::string warning = unknown_keys_warning(model.config.source_json, dir.string());
+  const std::string warning = config_warning(model.config.source_json, dir.string());
   if (!warning.empty()) {
     log_warning(warning);
   }
@@ -372,8 +372,9 @@ Model init_model(const ModelConfig& config, std::uint64_t seed) {
   Model model;
   model.config = config;
   for (const auto& [name, shape, place] : model_tensors(config)) {
-    if (place.row->initial != Initial::kNormal) {
-      const double value = place.row->initial == Initial::kOnes ? 1.0 : 0.0;
+    const Initial initial = initial_values(config, *place.row);
+    if (initial != Initial::kNormal) {
+      const double value = initial == Initial::kOnes ? 1.0 : 0.0;
       model.params.set(name, at::full(shape, value, at::TensorOptions().dtype(at::kFloat)));
       continue;
     }

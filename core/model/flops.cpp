@@ -21,6 +21,27 @@ double layer_matrix_elements(const ModelConfig& config) {
   return elements;
 }
 
+/// Keys that a query sees in a layer with this window (0: none), on average over a row of that many
+/// tokens.
+double causal_keys(double row_tokens, std::int64_t window) {
+  const double most = window == 0 ? row_tokens : std::min(row_tokens, static_cast<double>(window));
+  return (0.5 * most * (most + 1.0) + (row_tokens - most) * most) / row_tokens;
+}
+
+/// `keys_of(window)`: keys that a query sees in a layer with this window.
+template <class Fn>
+double forward_flops(const ModelConfig& config, Fn&& keys_of) {
+  double keys = 0.0;  // of all layers
+  for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
+    keys += keys_of(config.window_of(layer));
+  }
+  // Scores and their sum of values: two products of 2 h each, for every key and every head.
+  const double attention = 4.0 * static_cast<double>(config.num_heads * config.head_dim) * keys;
+  const double head =
+      2.0 * static_cast<double>(config.hidden_size) * static_cast<double>(config.vocab_size);
+  return 2.0 * layer_matrix_elements(config) + attention + head;
+}
+
 }  // namespace
 
 const char* flop_convention_name(FlopConvention convention) {
@@ -38,12 +59,10 @@ const char* flop_convention_name(FlopConvention convention) {
 }
 
 double forward_flops_per_token(const ModelConfig& config, double attended_keys) {
-  // Scores and their sum of values: two products of 2 h each, for every key and every head.
-  const double attention = 4.0 * static_cast<double>(config.num_layers) *
-                           static_cast<double>(config.num_heads * config.head_dim) * attended_keys;
-  const double head =
-      2.0 * static_cast<double>(config.hidden_size) * static_cast<double>(config.vocab_size);
-  return 2.0 * layer_matrix_elements(config) + attention + head;
+  return forward_flops(config, [&](std::int64_t window) {
+    return window == 0 ? attended_keys
+                       : causal_keys(std::max(1.0, 2.0 * attended_keys - 1.0), window);
+  });
 }
 
 double train_flops_per_token(const ModelConfig& config, std::int64_t row_tokens,
@@ -55,7 +74,9 @@ double train_flops_per_token(const ModelConfig& config, std::int64_t row_tokens,
     case FlopConvention::kCausal:
       return 3.0 * forward_flops_per_token(config, 0.5 * static_cast<double>(row_tokens + 1));
     case FlopConvention::kFullAttention:
-      return 3.0 * forward_flops_per_token(config, static_cast<double>(row_tokens));
+      return 3.0 * forward_flops(config, [&](std::int64_t window) {
+               return static_cast<double>(window == 0 ? row_tokens : std::min(row_tokens, window));
+             });
     // Kaplan et al. 2020 (arXiv 2001.08361) and the many who count like them.
     case FlopConvention::kSixN:
       return 6.0 * static_cast<double>(num_parameters(config));

@@ -2,7 +2,8 @@
 //
 // Symbols: L layers, d hidden, H heads, K KV heads, h head_dim, F ffn, V vocabulary, a = mean
 // number of attended keys per query (T in full attention, (T + 1) / 2 causal, sum l(l+1)/2 / sum l
-// for packed documents). One multiply-add is 2 FLOPs.
+// for packed documents; in layers with a window of W keys the mean of min(W, keys)). One
+// multiply-add is 2 FLOPs.
 //   F_fwd = L (4 d H h + 4 d K h + 6 d F + 4 H h a) + 2 d V   per token;   F_train = 3 F_fwd
 // Norms, softmax, activation, RoPE and the optimizer (1-2 %) are not counted. The input embedding
 // costs nothing; the head always counts, tied or not. Source: reference formula of PaLM, appendix
@@ -26,7 +27,8 @@ enum class FlopConvention {
 
 [[nodiscard]] const char* flop_convention_name(FlopConvention convention);
 
-/// Forward FLOPs per token with `attended_keys` keys per query on average.
+/// Forward FLOPs per token with `attended_keys` keys per query on average, those of unbroken rows
+/// of 2 attended_keys - 1 tokens: in layers with a window fewer.
 [[nodiscard]] double forward_flops_per_token(const ModelConfig& config, double attended_keys);
 /// Training FLOPs per token at row length T = row_tokens (unbroken rows).
 [[nodiscard]] double train_flops_per_token(const ModelConfig& config, std::int64_t row_tokens,

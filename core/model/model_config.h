@@ -21,16 +21,22 @@ enum class Activation { kSilu, kGelu, kGeluTanh };
 /// Every spelling in use; empty for any other name.
 [[nodiscard]] std::optional<Activation> find_activation(const std::string& name);
 
-enum class RopeType { kDefault, kLlama3 };
+enum class RopeType { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongrope };
 
-/// Rotary embedding (ops/rope.h). The numbers below `theta` are those of the type llama3 alone.
+/// Rotary embedding (ops/rope.h). Which of the numbers below `theta` a type has, describe() says.
 struct RopeParameters {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
   double factor = 8.0;
-  double low_freq_factor = 1.0;
+  double low_freq_factor = 1.0;  // llama3
   double high_freq_factor = 4.0;
   std::int64_t original_max_position_embeddings = 8192;
+  std::optional<double> attention_factor;  // yarn, longrope: of cos and sin; absent: the paper's
+  double beta_fast = 32.0;                 // yarn: rotations in the original context
+  double beta_slow = 1.0;
+  std::optional<double> mscale, mscale_all_dim;
+  bool truncate = true;
+  std::vector<double> short_factor, long_factor;  // longrope: of each frequency
 
   /// Errors: kUnsupported for a type that is not done here.
   void describe(FieldVisitor& v);
@@ -52,10 +58,23 @@ struct ModelConfig {
   Activation activation = Activation::kSilu;
   double rms_norm_eps = 1e-5;
   RopeParameters rope;
+  RopeParameters local_rope;           // of layers with a window, where the family tells them apart
+  double partial_rotary_factor = 1.0;  // share of a head that turns
   bool tie_word_embeddings = true;
   bool attention_bias = false;
   bool mlp_bias = false;
-  double lm_head_normalization_factor = 1.0;  // HyperLlama: logits = h (W / factor)^T
+  std::optional<std::int64_t> sliding_window;  // keys that a query sees; absent: all before it
+  bool use_sliding_window = false;             // Qwen, SmolLM3: whether the number above counts
+  std::vector<std::string> layer_types;        // [L] which layers have it; empty: all
+  std::vector<std::int64_t> no_rope_layers;    // [L] SmolLM3: 0 where there is no RoPE; empty: RoPE
+  std::optional<std::int64_t> query_pre_attn_scalar;  // Gemma: scores are divided by its root
+  std::optional<double> attn_logit_softcapping;       // c: scores become c tanh(score / c)
+  std::optional<double> final_logit_softcapping;      // the same of logits
+  double embedding_multiplier = 1.0;                  // Granite
+  double residual_multiplier = 1.0;                   // of what a block adds to the residual stream
+  double attention_multiplier = 0.0;                  // scale of scores; 0: 1 / sqrt(head_dim)
+  double logits_scaling = 1.0;                        // divides logits
+  double lm_head_normalization_factor = 1.0;          // HyperLlama: logits = h (W / factor)^T
   double initializer_range = 0.02;
   std::optional<std::int64_t> bos_token_id;
   std::vector<std::int64_t> eos_token_ids;
@@ -67,6 +86,16 @@ struct ModelConfig {
   void describe(FieldVisitor& v);
   /// Errors: kInvalidArgument naming the first pair of numbers that do not fit.
   void validate() const;
+
+  // What the numbers mean for the computation. Layers count from 0.
+  [[nodiscard]] std::int64_t window_of(std::int64_t layer) const;  // 0: none
+  [[nodiscard]] bool uses_rope(std::int64_t layer) const;
+  [[nodiscard]] bool uses_local_rope(std::int64_t layer) const;
+  [[nodiscard]] double attention_scale() const;   // of q k^T
+  [[nodiscard]] double embedding_scale() const;   // of the embedding's rows
+  [[nodiscard]] double head_divisor() const;      // of logits
+  [[nodiscard]] std::int64_t rotary_dim() const;  // elements of a head that turn
+
   /// Equal in everything; see first_difference() for what decides the computation.
   bool operator==(const ModelConfig&) const = default;
 };

@@ -12,7 +12,7 @@
 namespace growmerge {
 namespace {
 
-constexpr const char* kNotLlama = "is not part of a Llama model and is not supported";
+constexpr const char* kExperts = "means a mixture of experts, which is not supported";
 constexpr const char* kWithout = "is not supported: use a model without it";
 
 using When = RefusedOption::When;
@@ -22,20 +22,23 @@ constexpr RefusedOption kRefused[] = {
     {"quantization_config", When::kPresent,
      "means quantised weights, which are not supported: save the model in bfloat16 or float32 "
      "first"},
-    {"num_local_experts", When::kPresent, kNotLlama},
-    {"num_experts", When::kPresent, kNotLlama},
-    {"attn_logit_softcapping", When::kPresent, kNotLlama},
-    {"final_logit_softcapping", When::kPresent, kNotLlama},
-    {"embedding_multiplier", When::kPresent, kNotLlama},
-    {"residual_multiplier", When::kPresent, kNotLlama},
-    {"logits_scaling", When::kPresent, kNotLlama},
-    {"attention_multiplier", When::kPresent, kNotLlama},
+    {"num_local_experts", When::kPresent, kExperts},
+    {"num_experts", When::kPresent, kExperts},
+    {"use_bidirectional_attention", When::kTrue, kWithout},
 };
 
 // Read beside what ModelConfig describes: other spellings, and what is refused by its value.
 constexpr std::string_view kReadBeside[] = {
-    "model_type",         "rope_theta",  "rope_scaling",          "sliding_window",
-    "use_sliding_window", "layer_types", "partial_rotary_factor", "growmerge_growth",
+    "model_type",
+    "rope_theta",
+    "rope_scaling",
+    "rope_local_base_freq",
+    "original_max_position_embeddings",
+    "max_window_layers",
+    "sliding_window_pattern",
+    "no_rope_layer_interval",
+    "hidden_activation",
+    "growmerge_growth",
 };
 
 // About storage, training, generation, tools or other kinds of model (Transformers writes its
@@ -46,11 +49,13 @@ constexpr std::string_view kHarmless[] = {
     "_attn_implementation_autoset",
     "_commit_hash",
     "_flash_attn_2_enabled",
+    "_sliding_window_pattern",
     "add_cross_attention",
     "attention_dropout",
     "attn_implementation",
     "auto_map",
     "bad_words_ids",
+    "cache_implementation",
     "begin_suppress_tokens",
     "chunk_size_feed_forward",
     "cross_attention_hidden_size",
@@ -59,6 +64,7 @@ constexpr std::string_view kHarmless[] = {
     "do_sample",
     "dtype",
     "early_stopping",
+    "embd_pdrop",
     "encoder_no_repeat_ngram_size",
     "exponential_decay_length_penalty",
     "finetuning_task",
@@ -72,7 +78,6 @@ constexpr std::string_view kHarmless[] = {
     "label2id",
     "length_penalty",
     "max_length",
-    "max_window_layers",
     "min_length",
     "no_repeat_ngram_size",
     "num_beam_groups",
@@ -151,17 +156,26 @@ std::vector<std::string> unknown_config_keys(const std::string& json_text) {
   return out;
 }
 
-std::string unknown_keys_warning(const std::string& json_text, const std::string& name) {
+std::string config_warning(const std::string& json_text, const std::string& name) {
+  const auto json = nlohmann::ordered_json::parse(json_text, nullptr, false);
+  const bool has_type = !json.is_object() || json.contains("model_type");
+  const std::string no_type =
+      has_type ? ""
+               : name +
+                     ": config.json has no model_type, by which Transformers finds a model's "
+                     "class; the family is taken from architectures";
   const std::vector<std::string> keys = unknown_config_keys(json_text);
   std::string list;
   for (const std::string& key : keys) {
     list += (list.empty() ? "'" : ", '") + key + "'";
   }
-  return list.empty()
-             ? list
-             : name + ": config.json has keys that are not known here and not acted on: " + list +
-                   ". If one of them changes what the model computes, its results here "
-                   "are wrong";
+  if (list.empty()) {
+    return no_type;
+  }
+  return (no_type.empty() ? "" : no_type + ". ") + name +
+         ": config.json has keys that are not known here and not acted on: " + list +
+         ". If one of them changes what the model computes, its results here "
+         "are wrong";
 }
 
 }  // namespace growmerge

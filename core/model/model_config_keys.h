@@ -24,8 +24,9 @@ struct RefusedOption {
 /// function alone. null, and "" say nothing and are skipped.
 [[nodiscard]] std::vector<std::string> unknown_config_keys(const std::string& json_text);
 
-/// The warning about them, one line; empty where there is none. `name` says which model.
-[[nodiscard]] std::string unknown_keys_warning(const std::string& json_text,
+/// The warning about them, and about a model_type that is missing, in one line; empty where there
+/// is neither. `name` says which model.
+[[nodiscard]] std::string config_warning(const std::string& json_text,
                                                const std::string& name);
 
 }  // namespace growmerge

@@ -4,7 +4,8 @@
 //
 // A dimension is a product of axes, outermost first: the rows of q_proj are q_head x head_dim, its
 // columns are residual. A dimension that a matrix product sums over is its input: copies of an
-// input are divided among themselves. An embedding looks its rows up, so it has no input.
+// input are divided among themselves. An embedding looks its rows up, so it has no input. The rows
+// of a fused tensor are those of its parts, one part behind another.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@ inline constexpr std::size_t kNumAxes = 7;
 /// Number of elements along an axis of this model.
 [[nodiscard]] std::int64_t axis_size(const ModelConfig& config, Axis axis);
 
+/// Rows stand in this order, and kNumRoles counts them.
 enum class Role {
   kEmbedding,
   kInputNorm,
@@ -31,19 +33,28 @@ enum class Role {
   kKeyBias,
   kValue,
   kValueBias,
+  kFusedQkv,  // the rows of q, k and v, one behind another
+  kQueryNorm,
+  kKeyNorm,
+  kQueryWidthNorm,
+  kKeyWidthNorm,
   kAttentionOutput,
   kAttentionOutputBias,
-  kPostAttentionNorm,
+  kAttentionOutputNorm,  // behind the block
+  kPostAttentionNorm,    // Llama's name of the norm before the MLP
+  kMlpNorm,              // the same where that name is the norm behind attention
   kGate,
   kGateBias,
   kUp,
   kUpBias,
+  kFusedGateUp,
   kDown,
   kDownBias,
+  kMlpOutputNorm,
   kFinalNorm,
   kHead,
 };
-inline constexpr std::size_t kNumRoles = 19;
+inline constexpr std::size_t kNumRoles = 28;
 
 enum class TensorKind { kEmbedding, kNormGain, kFinalNormGain, kMatrix, kBias, kHead };
 /// What computes with it, in the order of the forward pass. Attention and MLP are a layer's.
@@ -60,6 +71,7 @@ struct TensorRow {
   Initial initial;
   bool decays;                             // weight decay is meant for it
   bool (*is_present)(const ModelConfig&);  // in this model
+  std::vector<Role> parts = {};            // a fused tensor's, whose rows follow one another
 
   [[nodiscard]] bool is_in_layer() const {
     return block == Block::kAttention || block == Block::kMlp;
@@ -82,10 +94,13 @@ struct TensorPlace {
   const TensorRow* row = nullptr;
   std::optional<std::int64_t> layer;  // place on the layer axis, which lies in the name
 };
-/// Empty where no row has this name.
-[[nodiscard]] std::optional<TensorPlace> find_tensor(const std::string& name);
+/// Empty where no row has this name. Families give some names to different tensors: without the
+/// model's config any of these is found, which are alike in kind, decay and in being a layer's.
+[[nodiscard]] std::optional<TensorPlace> find_tensor(const std::string& name,
+                                                     const ModelConfig* config = nullptr);
 /// Errors: kUnsupported naming a tensor that the table does not know.
-[[nodiscard]] TensorPlace tensor_place(const std::string& name);
+[[nodiscard]] TensorPlace tensor_place(const std::string& name,
+                                       const ModelConfig* config = nullptr);
 
 /// One tensor of one model.
 struct TensorSpec {
@@ -94,6 +109,8 @@ struct TensorSpec {
   TensorPlace place;
   [[nodiscard]] std::int64_t num_elements() const;
 };
+/// What the tensor's elements are where it is not random: kNormal, or the constant to fill it with.
+[[nodiscard]] Initial initial_values(const ModelConfig& config, const TensorRow& row);
 [[nodiscard]] std::vector<std::int64_t> tensor_shape(const ModelConfig& config,
                                                      const TensorRow& row);
 /// All tensors of a model in the canonical order: embedding; per layer the rows of a layer; final

@@ -64,7 +64,9 @@ AttentionTask<T> make_task(const AttentionShape& shape, const at::Tensor& q_NHh,
   task.lse_stride = q_NHh.size(0);
   task.head_dim = shape.head_dim;
   task.group = shape.num_heads / shape.num_kv_heads;
-  task.scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
+  task.scale = shape.score_scale();
+  task.soft_cap = shape.soft_cap;
+  task.window = shape.window;
   return task;
 }
 
@@ -91,13 +93,20 @@ AttentionTask<T> task_at(const AttentionTask<T>& whole, std::int64_t first_posit
   return t;
 }
 
-/// Pairs of a query and a key at or before it.
-double scored_pairs(std::span<const std::int32_t> starts, const Prefixes* prefixes) {
+/// Pairs of a query and a key that it sees.
+double scored_pairs(const AttentionShape& shape, std::span<const std::int32_t> starts,
+                    const Prefixes* prefixes) {
+  const auto most = shape.window == 0 ? INFINITY : static_cast<double>(shape.window);
+  // Of the first `n` queries of a sequence: the window is full from its own length on.
+  const auto pairs_of = [&](double n) {
+    const double growing = std::min(n, most);
+    return growing * (growing + 1.0) / 2.0 + (n > growing ? (n - growing) * most : 0.0);
+  };
   double sum = 0.0;
   for (std::size_t s = 0; s + 1 < starts.size(); ++s) {
     const double own = starts[s + 1] - starts[s];
     const double before = prefixes == nullptr ? 0.0 : static_cast<double>(prefixes->of(s).size());
-    sum += own * before + own * (own + 1.0) / 2.0;
+    sum += pairs_of(before + own) - pairs_of(before);
   }
   return sum;
 }
@@ -111,6 +120,10 @@ profile::Work work_of(double products, double pairs, const AttentionShape& shape
 
 }  // namespace
 
+double AttentionShape::score_scale() const {
+  return scale != 0.0 ? scale : 1.0 / std::sqrt(static_cast<double>(head_dim));
+}
+
 void attention_forward(const AttentionShape& shape, const Segments& segments,
                        const at::Tensor& q_NHh, const at::Tensor& k_NKh, const at::Tensor& v_NKh,
                        const at::Tensor& out_NHh, const at::Tensor& lse_HN,
@@ -121,7 +134,8 @@ void attention_forward(const AttentionShape& shape, const Segments& segments,
   }
   const std::span<const std::int32_t> starts = segments.starts;
   const profile::Scope scope("attention_forward", [&] {  // q k^T and P v
-    return work_of(2.0, scored_pairs(starts, prefixes), shape, {q_NHh, k_NKh, v_NKh, out_NHh});
+    return work_of(2.0, scored_pairs(shape, starts, prefixes), shape,
+                   {q_NHh, k_NKh, v_NKh, out_NHh});
   });
   GM_ASSERT(prefixes == nullptr || prefixes->starts.size() == starts.size());
   dispatch(q_NHh.scalar_type(), [&](auto type) {
@@ -160,7 +174,7 @@ void attention_backward(const AttentionShape& shape, const Segments& segments,
   }
   const std::span<const std::int32_t> starts = segments.starts;
   const profile::Scope scope("attention_backward", [&] {  // S and dP again, dV, dK and dQ
-    return work_of(5.0, scored_pairs(starts, nullptr), shape,
+    return work_of(5.0, scored_pairs(shape, starts, nullptr), shape,
                    {q_NHh, k_NKh, v_NKh, out_NHh, dout_NHh, dq_NHh, dk_NKh, dv_NKh});
   });
   dispatch(q_NHh.scalar_type(), [&](auto type) {

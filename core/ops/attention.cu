@@ -97,6 +97,38 @@ __device__ int lanes_in_use(Index begin, Index end) {
   return left < kWarp ? static_cast<int>(left) : static_cast<int>(kWarp);
 }
 
+/// The first key that the query at position `i` of the keys sees.
+template <class T>
+__device__ Index first_key(const Attention<T>& a, Index begin, Index i) {
+  const Index windowed = a.window == 0 ? begin : i - a.window + 1;
+  return windowed > begin ? windowed : begin;
+}
+
+/// The queries behind key `j` that see it end here.
+template <class T>
+__device__ Index end_of_queries(const Attention<T>& a, Index end, Index j) {
+  return a.window == 0 || j + a.window > end ? end : j + a.window;
+}
+
+/// A score and its slope by the product q k, apart from the scale.
+template <class A>
+struct Score {
+  A value;
+  A slope;
+};
+
+/// `product` has been scaled.
+template <class T>
+__device__ Score<Acc<T>> capped(const Attention<T>& a, Acc<T> product) {
+  using A = Acc<T>;
+  if (a.soft_cap == 0.0) {
+    return {product, A(1)};
+  }
+  const A cap = static_cast<A>(a.soft_cap);
+  const A t = tanh(product / cap);
+  return {cap * t, A(1) - t * t};
+}
+
 /// One query of one head, and where its keys lie.
 struct Query {
   Index i;       // position
@@ -127,14 +159,15 @@ __global__ void forward_kernel(Attention<T> a) {
   const Index h = a.head_dim;
   A* q = queries[warp_of_thread()];
   load_head(a.q + item * h, h, static_cast<A>(a.scale), q);
-  sync_warp();                                   // lanes read what others have loaded
-  const Index end = i + (a.num_keys - a.n) + 1;  // causal; queries are the last n of the keys
+  sync_warp();                               // lanes read what others have loaded
+  const Index own = i + (a.num_keys - a.n);  // causal; queries are the last n of the keys
+  const Index end = own + 1;
   A high = A(-1e30);  // not an infinity: the difference of two of those is NaN
   A total = 0;
   A out[kShare] = {};
-  for (Index base = segment_of(a, i).begin; base < end; base += kWarp) {
+  for (Index base = first_key(a, segment_of(a, i).begin, own); base < end; base += kWarp) {
     const Index j = base + lane_of_thread();
-    const A score = j < end ? dot(q, a.k + j * kv_row + kv_at, h) : A(-1e30);
+    const A score = j < end ? capped(a, dot(q, a.k + j * kv_row + kv_at, h)).value : A(-1e30);
     const A top = reduce_warp(Max{}(high, score), Max{});
     const A p = j < end ? exp_of(score - top) : A(0);
     const A keep = exp_of(high - top);
@@ -173,9 +206,9 @@ __global__ void delta_kernel(Attention<T> a) {
   }
 }
 
-/// With P = exp(S - lse): dV = P^T dO, dS = P (dO V^T - delta), dK = scale dS^T Q. One warp a key
-/// of one key-value head: it adds up all queries of the group, so that no two warps write to one
-/// gradient and no atomic addition is needed.
+/// With P = exp(S - lse): dV = P^T dO, dS = P (dO V^T - delta) slope, dK = scale dS^T Q. One warp a
+/// key of one key-value head: it adds up all queries of the group, so that no two warps write to
+/// one gradient and no atomic addition is needed.
 template <class T>
 __global__ void key_value_kernel(Attention<T> a) {
   using A = Acc<T>;
@@ -193,7 +226,7 @@ __global__ void key_value_kernel(Attention<T> a) {
   load_head(a.k + item * h, h, static_cast<A>(a.scale), k);
   load_head(a.v + item * h, h, A(1), v);
   sync_warp();
-  const Index end = segment_of(a, j).end;  // queries at or behind the key
+  const Index end = end_of_queries(a, segment_of(a, j).end, j);  // queries at or behind the key
   A dk[kShare] = {};
   A dv[kShare] = {};
   for (Index g = 0; g < group; ++g) {
@@ -204,8 +237,9 @@ __global__ void key_value_kernel(Attention<T> a) {
       A ds = 0;
       if (i < end) {
         const Index at = (i * a.heads + head) * h;
-        p = exp_of(dot(k, a.q + at, h) - a.lse[head * a.n + i]);
-        ds = p * (dot(v, a.dout + at, h) - a.delta[head * a.n + i]);
+        const Score<A> score = capped(a, dot(k, a.q + at, h));
+        p = exp_of(score.value - a.lse[head * a.n + i]);
+        ds = p * (dot(v, a.dout + at, h) - a.delta[head * a.n + i]) * score.slope;
       }
       for (int l = 0; l < lanes_in_use(base, end); ++l) {
         const Index at = ((base + l) * a.heads + head) * h;
@@ -238,12 +272,13 @@ __global__ void query_kernel(Attention<T> a) {
   const A lse = a.lse[head * a.n + i];
   const A delta = a.delta[head * a.n + i];
   A dq[kShare] = {};
-  for (Index base = segment_of(a, i).begin; base <= i; base += kWarp) {
+  for (Index base = first_key(a, segment_of(a, i).begin, i); base <= i; base += kWarp) {
     const Index j = base + lane_of_thread();
     A ds = 0;
     if (j <= i) {
       const Index at = j * kv_row + kv_at;
-      ds = exp_of(dot(q, a.k + at, h) - lse) * (dot(dout, a.v + at, h) - delta);
+      const Score<A> score = capped(a, dot(q, a.k + at, h));
+      ds = exp_of(score.value - lse) * (dot(dout, a.v + at, h) - delta) * score.slope;
     }
     for (int l = 0; l < lanes_in_use(base, i + 1); ++l) {
       add_row(shuffle(ds, l), a.k + (base + l) * kv_row + kv_at, h, dq);

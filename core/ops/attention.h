@@ -1,5 +1,7 @@
-// Causal grouped-query attention inside packed segments: out = softmax(q k^T / sqrt(h)) v over the
-// keys of the same segment at or before the query.
+// Causal grouped-query attention inside packed segments: out = softmax(scale q k^T) v over the keys
+// of the same segment at or before the query; where there is a window (arXiv 2004.05150), over the
+// last `window` of them; where there is a soft cap (arXiv 2408.00118), scores are c tanh(score /
+// c).
 //
 // Method: Dao et al. 2022, "FlashAttention", arXiv 2205.14135: blocks of scores with a running
 // maximum; scores are never stored; backward makes them again from the log-sum-exp. One
@@ -24,6 +26,11 @@ struct AttentionShape {
   std::int64_t num_heads = 0;
   std::int64_t num_kv_heads = 0;
   std::int64_t head_dim = 0;
+  double scale = 0.0;       // of scores; 0: 1 / sqrt(head_dim)
+  double soft_cap = 0.0;    // 0: none
+  std::int64_t window = 0;  // keys that a query sees, itself among them; 0: all before it
+
+  [[nodiscard]] double score_scale() const;
 };
 
 /// What precedes each segment in its sequence: positions rows[starts[s]] .. rows[starts[s + 1] - 1]

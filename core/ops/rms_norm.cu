@@ -19,13 +19,14 @@ unsigned row_threads(Index packs, Index kept) {
   return needed <= 256 ? threads_for(packs) : threads_for(needed, kMostThreads);
 }
 
-/// x r gain, rounded once; `gain` points at the pack's own columns.
+/// x r (gain + offset), rounded once; `gain` points at the pack's own columns.
 template <class T, int V>
-__device__ Pack<T, V> normed(const Pack<T, V>& x, const T* gain, Acc<T> r) {
+__device__ Pack<T, V> normed(const Pack<T, V>& x, const T* gain, double offset, Acc<T> r) {
+  const Acc<T> more = static_cast<Acc<T>>(offset);
   const Pack<T, V> g = load_pack<V>(gain);
   Pack<T, V> y;
   for (int e = 0; e < V; ++e) {
-    store(y.at[e], load(x.at[e]) * r * load(g.at[e]));
+    store(y.at[e], load(x.at[e]) * r * (load(g.at[e]) + more));
   }
   return y;
 }
@@ -67,7 +68,7 @@ __global__ void __launch_bounds__(kMostThreads) add_rms_norm_kernel(AddRmsNorm<T
   for (int i = 0; i < kKept<V>; ++i) {
     const Index p = threadIdx.x + static_cast<Index>(i) * blockDim.x;
     if (p < packs) {
-      store_pack(a.y + row + p * V, normed<T, V>(kept[i], a.gain + p * V, r));
+      store_pack(a.y + row + p * V, normed<T, V>(kept[i], a.gain + p * V, a.offset, r));
     }
   }
 }
@@ -79,19 +80,20 @@ __global__ void apply_rms_norm_kernel(ApplyRmsNorm<T> a) {
   const Acc<T> r = a.rstd[blockIdx.x];
   for (Index p = threadIdx.x; p < a.d / V; p += blockDim.x) {
     const Pack<T, V> x = load_pack<V>(a.x + row + p * V);
-    store_pack(a.y + row + p * V, normed<T, V>(x, a.gain + p * V, r));
+    store_pack(a.y + row + p * V, normed<T, V>(x, a.gain + p * V, a.offset, r));
   }
 }
 
 /// One part of the rows a block; its sum of dgain goes to its row of `partial`: blocks that added
 /// to dgain itself would do so in any order. With r = rstd,
-///   dx += r (g dy - x r^2 mean(g dy x)),  dgain += sum over rows of dy x r.
+///   dx += r (g dy - x r^2 mean(g dy x)),  dgain += sum over rows of dy x r,  g = gain + offset.
 template <class T, int V>
 __global__ void __launch_bounds__(kMostThreads) rms_norm_backward_kernel(RmsNormBackward<T> a) {
   using A = Acc<T>;
   const Index packs = a.d / V;
   const Index begin = a.rows * blockIdx.x / gridDim.x;
   const Index end = a.rows * (blockIdx.x + Index{1}) / gridDim.x;
+  const A more = static_cast<A>(a.offset);
   A dgain[kKept<V> * V] = {};
   for (Index row = begin; row < end; ++row) {
     const T* dy_row = a.dy + row * a.d;
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_backward_kernel(RmsNorm
         const Pack<T, V> gain = load_pack<V>(a.gain + p * V);
         for (int e = 0; e < V; ++e) {
           const A dyx = load(dy[i].at[e]) * load(x[i].at[e]);
-          dot += dyx * load(gain.at[e]);
+          dot += dyx * (load(gain.at[e]) + more);
           dgain[i * V + e] += dyx * r;
         }
       }
@@ -124,8 +126,8 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_backward_kernel(RmsNorm
         const Pack<T, V> gain = load_pack<V>(a.gain + p * V);
         Pack<T, V> dx = load_pack<V>(dx_row + p * V);
         for (int e = 0; e < V; ++e) {
-          store(dx.at[e],
-                load(dx.at[e]) + (r * load(gain.at[e]) * load(dy[i].at[e]) - c * load(x[i].at[e])));
+          const A slope = r * (load(gain.at[e]) + more) * load(dy[i].at[e]) - c * load(x[i].at[e]);
+          store(dx.at[e], load(dx.at[e]) + slope);
         }
         store_pack(dx_row + p * V, dx);
       }

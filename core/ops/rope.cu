@@ -1,18 +1,18 @@
 // One block a row of all heads.
 //
-// Shapes (legend: core/ops/kernels/kernels.h): x [N, H h]; cos, sin [P, h / 2]; positions [N].
+// Shapes (legend: core/ops/kernels/kernels.h): x [N, H h]; cos, sin [P, pairs]; positions [N].
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
 namespace growmerge::ops::cuda {
 namespace {
 
-/// Rotate-half, in place: (a, b) = (x[j], x[j + h / 2]) -> (a cos - b sin, b cos + a sin). A thread
+/// Rotate-half, in place: (a, b) = (x[j], x[j + pairs]) -> (a cos - b sin, b cos + a sin). A thread
 /// takes V columns of both halves, so each pair is read and written by one thread.
 template <class T, int V>
 __global__ void rope_kernel(Rope<T> a) {
   using A = Acc<T>;
-  const int half = static_cast<int>(a.head_dim / 2);
+  const int half = static_cast<int>(a.pairs);
   const int packs = half / V;
   const Index position = a.positions[blockIdx.x];
   const float* cos = a.cos + position * half;
@@ -42,9 +42,10 @@ __global__ void rope_kernel(Rope<T> a) {
 
 template <class T>
 void rope(const Rope<T>& a, Stream stream) {
-  const Index pairs = a.heads * (a.head_dim / 2);
+  const bool heads_are_packs = a.head_dim % kPackOf<T> == 0;
   launch_on_rows<T>(rope_kernel<T, kPackOf<T>>, rope_kernel<T, 1>,
-                    is_packable<T>(a.head_dim / 2, a.x), a.rows, pairs, kFewThreads, stream, a);
+                    heads_are_packs && is_packable<T>(a.pairs, a.x), a.rows, a.heads * a.pairs,
+                    kFewThreads, stream, a);
 }
 
 template void rope(const Rope<float>&, Stream);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/base/error.h"
+#include "core/model/families.h"
 #include "core/ops/dispatch.h"
 #include "core/transformer/head.h"
 
@@ -21,6 +22,31 @@ struct Slot {
 std::int64_t num_elements(const Slot& slot) {
   return std::accumulate(slot.sizes.begin(), slot.sizes.end(), std::int64_t{1},
                          std::multiplies<>());
+}
+
+/// Of the norms that only some families have.
+void add_norm_slots(const ModelConfig& c, const BufferShape& shape, LayerBuffers& l,
+                    std::vector<Slot>& slots) {
+  const std::int64_t n = shape.num_positions;
+  const at::ScalarType acc = ops::acc_dtype(shape.dtype);
+  const Family& family = family_of(c);
+  if (family.qk_norm != QkNorm::kNone) {
+    const bool by_head = family.qk_norm == QkNorm::kHead;
+    slots.push_back({&l.rstd_q, {by_head ? n * c.num_heads : n}, acc});
+    slots.push_back({&l.rstd_k, {by_head ? n * c.num_kv_heads : n}, acc});
+    if (shape.training) {
+      slots.push_back({&l.q_raw, {n, c.num_heads * c.head_dim}, shape.dtype});
+      slots.push_back({&l.k_raw, {n, c.num_kv_heads * c.head_dim}, shape.dtype});
+    }
+  }
+  if (family.norms != NormPlacement::kBefore) {
+    slots.push_back({&l.rstd_attention_raw, {n}, acc});
+    slots.push_back({&l.rstd_mlp_raw, {n}, acc});
+    if (shape.training) {
+      slots.push_back({&l.attention_raw, {n, c.hidden_size}, shape.dtype});
+      slots.push_back({&l.mlp_raw, {n, c.hidden_size}, shape.dtype});
+    }
+  }
 }
 
 std::vector<Slot> layer_slots(const ModelConfig& c, const BufferShape& shape, LayerBuffers& l) {
@@ -39,6 +65,7 @@ std::vector<Slot> layer_slots(const ModelConfig& c, const BufferShape& shape, La
     slots.push_back({&l.mid, {n, c.hidden_size}, shape.dtype});
     slots.push_back({&l.lse, {c.num_heads, n}, acc});
   }
+  add_norm_slots(c, shape, l, slots);
   return slots;
 }
 
@@ -62,6 +89,9 @@ std::vector<Slot> all_slots(const ModelConfig& c, const BufferShape& shape, Buff
     slots.push_back({&b.x_last, {n, c.hidden_size}, shape.dtype});
     slots.push_back({&b.dx, {n, c.hidden_size}, shape.dtype});
     slots.push_back({&b.dattention, {n, c.num_heads * c.head_dim}, shape.dtype});
+    if (family_of(c).norms != NormPlacement::kBefore || c.residual_multiplier != 1.0) {
+      slots.push_back({&b.dout, {n, c.hidden_size}, shape.dtype});
+    }
   }
   if (shape.chunk_rows > 0) {
     slots.push_back({&b.nll, {n}, acc});
@@ -80,11 +110,16 @@ std::vector<Slot> all_slots(const ModelConfig& c, const BufferShape& shape, Buff
   return slots;
 }
 
-/// In inference the residual stream is one tensor.
-void share_residual(const BufferShape& shape, Buffers& buffers) {
+/// In inference the residual stream is one tensor, and norms of what nobody looks back at are made
+/// in place.
+void share_buffers(const BufferShape& shape, Buffers& buffers) {
   if (!shape.training) {
-    buffers.layers.front().mid = buffers.layers.front().x;
-    buffers.x_last = buffers.layers.front().x;
+    LayerBuffers& layer = buffers.layers.front();
+    layer.mid = layer.x;
+    buffers.x_last = layer.x;
+    layer.q_raw = layer.q;
+    layer.k_raw = layer.k;
+    layer.attention_raw = layer.mlp_raw = buffers.delta;
   }
 }
 
@@ -97,7 +132,7 @@ Buffers make_buffers(const ModelConfig& config, const BufferShape& shape) {
     *slot.tensor =
         at::empty(slot.sizes, at::TensorOptions().dtype(slot.dtype).device(shape.device));
   }
-  share_residual(shape, buffers);
+  share_buffers(shape, buffers);
   return buffers;
 }
 
@@ -112,7 +147,7 @@ Buffers part_of_buffers(const ModelConfig& config, const BufferShape& shape,
     // The first elements, reshaped: [H, N] and [N, d] alike stay contiguous.
     *to[i].tensor = from[i].tensor->view({-1}).narrow(0, 0, num_elements(to[i])).view(to[i].sizes);
   }
-  share_residual(shape, part);
+  share_buffers(shape, part);
   return part;
 }
 

@@ -29,6 +29,14 @@ struct LayerBuffers {
   at::Tensor gate, up;    // [N, F] before the activation; their gradients after backward
   at::Tensor rstd_input;  // [N] 1 / rms of x, that of mid below
   at::Tensor rstd_post;
+  // Where queries and keys are normed: before that, and 1 / rms of each row (a head, or all heads).
+  // In inference q_raw and q are one tensor, as are k_raw and k.
+  at::Tensor q_raw, k_raw;    // [N, H h], [N, K h]
+  at::Tensor rstd_q, rstd_k;  // [N H] and [N K], or [N]
+  // Where norms stand behind blocks: what a block gave, and 1 / rms. In inference these are
+  // Buffers::delta.
+  at::Tensor attention_raw, mlp_raw;            // [N, d]
+  at::Tensor rstd_attention_raw, rstd_mlp_raw;  // [N]
 };
 
 struct Buffers {
@@ -39,6 +47,7 @@ struct Buffers {
   at::Tensor delta;       // [N, d] forward: a block's output; backward: gradient of a norm's output
   at::Tensor hidden;      // [N, F] forward: the gated product; backward: its gradient
   at::Tensor dx;          // [N, d] training: gradient of the residual stream
+  at::Tensor dout;        // [N, d] the same of a block's output, where it is not dx
   at::Tensor dattention;  // [N, H h] training: gradient of LayerBuffers::attention
   at::Tensor positions;   // int32 [N] within their segments
   at::Tensor nll;         // [N] where the head computes losses

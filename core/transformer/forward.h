@@ -13,16 +13,20 @@
 
 namespace growmerge::transformer {
 
-/// Fills `positions` by segment, behind its prefix; returns the longest of both together. Errors:
-/// kMismatch when the segments do not tile [0, N).
-std::int64_t fill_positions(std::span<const std::int32_t> segment_starts, std::int64_t n,
-                            const at::Tensor& positions, const ops::Prefixes* prefixes = nullptr);
+/// Fills `positions` by segment, behind its prefix, with rows of the RoPE table; returns the
+/// longest of both together. Errors: kMismatch when the segments do not tile [0, N).
+std::int64_t fill_positions(const ModelConfig& config, std::span<const std::int32_t> segment_starts,
+                            std::int64_t n, const at::Tensor& positions,
+                            const ops::Prefixes* prefixes = nullptr);
 /// Errors: kMismatch naming the first id outside [0, V) (or not `ignored`).
 void check_ids(const at::Tensor& ids, std::int64_t vocab_size, bool targets, const char* what);
 
 /// Embeds and runs all layers and the last norm: buffers.norm holds the final hidden states. With a
 /// cache, the tokens continue what the cache holds and are added to it.
 void forward(const ModelConfig& config, const ModelParams& params, const Inputs& inputs,
-             const ops::RopeTable& rope, Buffers& buffers, KeyValueCache* cache);
+             const Ropes& ropes, Buffers& buffers, KeyValueCache* cache);
+
+/// What the embedding's rows are multiplied by in this type.
+[[nodiscard]] double embedding_scale(const ModelConfig& config, at::ScalarType dtype);
 
 }  // namespace growmerge::transformer

@@ -21,13 +21,54 @@ constexpr std::int64_t kTileBytes = 1024 * 2048 * 4;
 // A device has the memory, and its products want many rows.
 constexpr std::int64_t kCudaChunkBytes = 512'000'000;
 
-/// HyperLlama's division of the head, done to the hidden states: [C, d] instead of [V, d].
+/// The division of logits, done to the hidden states: [C, d] instead of [C, V].
 void divide_by_factor(const ModelConfig& config, const at::Tensor& hidden_CD,
                       at::Tensor scaled_CD) {
   // A scalar in host memory, which CUDA kernels take as an argument.
   at::mul_out(scaled_CD, hidden_CD,
-              at::scalar_tensor(1.0 / config.lm_head_normalization_factor,
-                                hidden_CD.options().device(at::kCPU)));
+              at::scalar_tensor(1.0 / config.head_divisor(), hidden_CD.options().device(at::kCPU)));
+}
+
+/// Products become logits: c tanh(l / c) where there is a cap, in the steps that Transformers
+/// takes.
+void cap_logits_(const ModelConfig& config, const at::Tensor& logits) {
+  if (const std::optional<double> cap = config.final_logit_softcapping) {
+    logits.div_(*cap).tanh_().mul_(*cap);
+  }
+}
+
+/// What the gradient of capped logits is multiplied by: 1 - (l / c)^2.
+at::Tensor cap_slope(const at::Tensor& logits, double cap) {
+  const at::Tensor s = logits.div(cap).clamp_(-1.0, 1.0);
+  return s.mul_(s).neg_().add_(1.0);
+}
+
+/// exps [C, T] = exp(l - max) are multiplied by the slope of the cap at l, which they still tell:
+/// where one of them is 0, so is what comes out. max [C].
+void through_cap_(const at::Tensor& exps_CT, const at::Tensor& max_C, double cap) {
+  constexpr std::int64_t kElements = 1 << 22;  // at a time, in the type of sums
+  const std::int64_t step = std::max<std::int64_t>(1, kElements / exps_CT.size(1));
+  for (std::int64_t begin = 0; begin < exps_CT.size(0); begin += step) {
+    const std::int64_t rows = std::min(step, exps_CT.size(0) - begin);
+    const at::Tensor exps = exps_CT.narrow(0, begin, rows);
+    const at::Tensor logits = exps.to(max_C.scalar_type(), /*non_blocking=*/false, /*copy=*/true)
+                                  .log_()
+                                  .add_(max_C.narrow(0, begin, rows).unsqueeze(1));
+    exps.mul_(cap_slope(logits, cap));
+  }
+}
+
+/// ops::subtract_targets() where logits are capped: each row's gradient goes through the cap's
+/// slope at its target. `product_CD` is scratch.
+void subtract_capped_targets(const at::Tensor& targets_C, const at::Tensor& at_target_C, double cap,
+                             double scale, const at::Tensor& head_VD, const at::Tensor& x_CD,
+                             const at::Tensor& dx_CD, const at::Tensor& scaled_CD,
+                             const at::Tensor& product_CD) {
+  const at::Tensor factor_C =
+      cap_slope(at_target_C, cap).mul_(-scale).masked_fill_(targets_C.lt(0), 0.0);
+  ops::scale_rows(x_CD, factor_C, scaled_CD);
+  ops::embedding_forward(targets_C.clamp_min(0), head_VD, product_CD);
+  ops::add_scaled_rows(product_CD, factor_C, dx_CD);
 }
 
 /// One chunk of positions of the head.
@@ -60,22 +101,27 @@ std::vector<HeadTile> tiles_of(std::int64_t columns, std::int64_t rows, const at
 }
 
 /// Negative log-likelihoods to nll [C]. The tiles' logits [C, T] become exponentials exp(l - max of
-/// the tile), max_KC [V / T, C] the factors that make them probabilities: one pass over the logits,
-/// while each tile is in cache (online softmax, arXiv 1805.02867).
+/// the tile) (times the slope of a cap), max_KC [V / T, C] the factors that make them
+/// probabilities: one pass over the logits, while each tile is in cache (online softmax, arXiv
+/// 1805.02867).
 void head_forward_chunk(const ModelConfig& config, const HeadChunk& chunk,
                         const std::vector<HeadTile>& tiles, Buffers& b, const at::Tensor& max_KC,
                         const at::Tensor& sum_KC, const at::Tensor& nll) {
   at::Tensor input = chunk.hidden;
   const at::Tensor at_target = b.at_target.narrow(0, 0, chunk.rows);
-  if (config.lm_head_normalization_factor != 1.0) {
+  if (config.head_divisor() != 1.0) {
     input = b.scaled.narrow(0, 0, chunk.rows);
     divide_by_factor(config, chunk.hidden, input);
   }
   for (std::size_t k = 0; k < tiles.size(); ++k) {
     const auto row = static_cast<std::int64_t>(k);
     ops::linear_forward(input, tiles[k].weight, tiles[k].logits);
+    cap_logits_(config, tiles[k].logits);
     ops::softmax_tile_(tiles[k].logits, tiles[k].first, chunk.targets, max_KC.select(0, row),
                        sum_KC.select(0, row), at_target);
+    if (config.final_logit_softcapping) {
+      through_cap_(tiles[k].logits, max_KC.select(0, row), *config.final_logit_softcapping);
+    }
   }
   ops::combine_tiles_(max_KC, sum_KC, at_target, chunk.targets, nll);
 }
@@ -106,12 +152,13 @@ std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_row
 
 void chunk_logits(const ModelConfig& config, const ModelParams& params, const at::Tensor& hidden_CD,
                   const at::Tensor& scaled_CD, const at::Tensor& logits_CV) {
-  if (config.lm_head_normalization_factor == 1.0) {
+  if (config.head_divisor() == 1.0) {
     ops::linear_forward(hidden_CD, params.head, logits_CV);
-    return;
+  } else {
+    divide_by_factor(config, hidden_CD, scaled_CD);
+    ops::linear_forward(scaled_CD, params.head, logits_CV);
   }
-  divide_by_factor(config, hidden_CD, scaled_CD);
-  ops::linear_forward(scaled_CD, params.head, logits_CV);
+  cap_logits_(config, logits_CV);
 }
 
 void head_backward(const ModelConfig& config, const ModelParams& p, const at::Tensor& targets_N,
@@ -121,7 +168,7 @@ void head_backward(const ModelConfig& config, const ModelParams& p, const at::Te
   const std::int64_t capacity = b.logits.size(0);
   const std::int64_t columns =
       head_tile_columns(config, capacity, b.logits.scalar_type(), b.logits.device().type());
-  const double scale = gradient_scale / config.lm_head_normalization_factor;
+  const double scale = gradient_scale / config.head_divisor();
   for (std::int64_t begin = 0; begin < n; begin += capacity) {
     const std::int64_t rows = std::min(capacity, n - begin);
     const HeadChunk chunk{b.norm.narrow(0, begin, rows), targets_N.narrow(0, begin, rows), rows};
@@ -150,7 +197,13 @@ void head_backward(const ModelConfig& config, const ModelParams& p, const at::Te
                                          scaled);
     }
     // The gradient of a logit is probability - [is target]; the second part is one row a position.
-    ops::subtract_targets(chunk.targets, scale, p.head, chunk.hidden, dhidden, scaled);
+    if (config.final_logit_softcapping) {
+      subtract_capped_targets(chunk.targets, b.at_target.narrow(0, 0, rows),
+                              *config.final_logit_softcapping, scale, p.head, chunk.hidden, dhidden,
+                              scaled, product);
+    } else {
+      ops::subtract_targets(chunk.targets, scale, p.head, chunk.hidden, dhidden, scaled);
+    }
     ops::embedding_backward(chunk.targets, scaled, dhead_VD);
     product.copy_(dhidden);
   }

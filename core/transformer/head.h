@@ -1,6 +1,6 @@
 // The head and the loss: logits = x E^T (or the untied head's rows), in chunks of positions and, in
-// training, tiles of the vocabulary, so that a batch's logits never exist. HyperLlama divides the
-// head by a factor. Shapes and names as in buffers.h.
+// training, tiles of the vocabulary, so that a batch's logits never exist. HyperLlama and Granite
+// divide logits by a number; Gemma 2 caps them: c tanh(l / c). Shapes and names as in buffers.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,8 +23,8 @@ namespace growmerge::transformer {
 [[nodiscard]] std::int64_t head_tile_columns(const ModelConfig& config, std::int64_t chunk_rows,
                                              at::ScalarType dtype, at::DeviceType device);
 
-/// The head's chunk of logits, out [C, V], of hidden rows [C, d]. `scaled` is used where the head
-/// has a normalisation factor.
+/// The head's chunk of logits, out [C, V], of hidden rows [C, d]. `scaled` is used where logits are
+/// divided.
 void chunk_logits(const ModelConfig& config, const ModelParams& params, const at::Tensor& hidden_CD,
                   const at::Tensor& scaled_CD, const at::Tensor& logits_CV);
 

@@ -35,13 +35,13 @@ at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
   transformer::check_ids(tokens, config.vocab_size, false, "tokens");
   Buffers& b = scope->buffers(config, {.num_positions = tokens.numel(), .dtype = dtype}, 0);
   const std::int64_t longest =
-      transformer::fill_positions(segment_starts, tokens.numel(), b.positions, prefixes);
+      transformer::fill_positions(config, segment_starts, tokens.numel(), b.positions, prefixes);
   transformer::forward(config, p,
                        {.tokens = tokens,
                         .positions = b.positions,
                         .segments = {.starts = segment_starts},
                         .prefixes = prefixes},
-                       scope->rope_table(longest, config, at::kCPU), b, nullptr);
+                       scope->ropes_for(longest, config, at::kCPU), b, nullptr);
   return workspace != nullptr ? b.norm.clone() : b.norm;
 }
 
@@ -98,7 +98,7 @@ struct Decoder::Impl {
   ModelParams params;
   at::ScalarType dtype;
   std::int64_t max_tokens;
-  ops::RopeTable rope;
+  transformer::Ropes ropes;
   transformer::KeyValueCache cache;
   Workspace workspace;
 };
@@ -112,7 +112,7 @@ Decoder::Decoder(const ModelConfig& config, const ParamMap& params, std::int64_t
   impl_->dtype = transformer::compute_dtype(params);
   impl_->params = transformer::model_params(config, params, impl_->dtype, at::kCPU, "parameters");
   impl_->max_tokens = max_tokens;
-  impl_->rope = ops::make_rope_table(config, max_tokens);
+  impl_->ropes = transformer::make_ropes(config, max_tokens);
   for (std::int64_t l = 0; l < config.num_layers; ++l) {
     const std::int64_t width = config.num_kv_heads * config.head_dim;
     impl_->cache.keys.push_back(at::empty({max_tokens, width}, impl_->dtype));
@@ -133,10 +133,11 @@ at::Tensor Decoder::feed(std::span<const std::int32_t> tokens) {
   std::copy(tokens.begin(), tokens.end(), ops::data<std::int64_t>(ids));
   transformer::check_ids(ids, d.config.vocab_size, false, "tokens");
   Buffers& b = d.workspace.impl().buffers(d.config, {.num_positions = n, .dtype = d.dtype}, 0);
+  const std::int64_t first = d.cache.length + ops::rope_offset(d.config.rope, d.cache.length + n);
   for (std::int64_t i = 0; i < n; ++i) {
-    ops::data<std::int32_t>(b.positions)[i] = static_cast<std::int32_t>(d.cache.length + i);
+    ops::data<std::int32_t>(b.positions)[i] = static_cast<std::int32_t>(first + i);
   }
-  transformer::forward(d.config, d.params, {.tokens = ids, .positions = b.positions}, d.rope, b,
+  transformer::forward(d.config, d.params, {.tokens = ids, .positions = b.positions}, d.ropes, b,
                        &d.cache);
   const at::Tensor last = b.norm.narrow(0, n - 1, 1);
   const at::Tensor logits = at::empty({1, d.config.vocab_size}, d.dtype);

@@ -1,5 +1,5 @@
 // The gated MLP of a layer (arXiv 2002.05202), forward and backward side by side:
-//   delta = (act(x Wgate^T) * (x Wup^T)) Wdown^T   with x the normalised stream
+//   out = (act(x Wgate^T) * (x Wup^T)) Wdown^T   with x the block's input
 // and a bias added to each product where the family has one.
 // Shapes and names as in buffers.h.
 #pragma once
@@ -9,12 +9,13 @@
 
 namespace growmerge::transformer {
 
-/// From b.norm [N, d] to b.delta [N, d] by way of b.hidden [N, F], keeping a.gate and a.up.
-void mlp_forward(const ModelConfig& config, const RoleTensors& p, LayerBuffers& a, Buffers& b);
+/// From x [N, d] to out [N, d] by way of b.hidden [N, F], keeping a.gate and a.up.
+void mlp_forward(const ModelConfig& config, const RoleTensors& p, const at::Tensor& x_ND,
+                 const at::Tensor& out_ND, LayerBuffers& a, Buffers& b);
 
-/// b.dx [N, d] as in attention_backward(). Overwritten: a.gate and a.up by their gradients;
-/// b.hidden, b.norm, b.delta.
+/// dout and b.delta as in attention_backward(). Overwritten: a.gate and a.up by their gradients;
+/// b.hidden.
 void mlp_backward(const ModelConfig& config, const RoleTensors& p, const RoleTensors& g,
-                  LayerBuffers& a, Buffers& b);
+                  const at::Tensor& x_ND, const at::Tensor& dout_ND, LayerBuffers& a, Buffers& b);
 
 }  // namespace growmerge::transformer

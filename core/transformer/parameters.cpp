@@ -35,6 +35,12 @@ ModelParams model_params(const ModelConfig& config, const ParamMap& params, at::
     RoleTensors& place =
         spec.place.layer ? out.layers[static_cast<std::size_t>(*spec.place.layer)] : out.outer;
     place.set(spec.place.row->role, tensor);
+    std::int64_t first = 0;
+    for (const Role part : spec.place.row->parts) {  // computed with as if they lay apart
+      const std::int64_t rows = tensor_shape(config, tensor_row(part))[0];
+      place.set(part, tensor.narrow(0, first, rows));
+      first += rows;
+    }
   }
   out.head = config.tie_word_embeddings ? out.outer[Role::kEmbedding] : out.outer[Role::kHead];
   return out;

@@ -8,12 +8,12 @@
 #include "core/ops/cross_entropy.h"
 #include "core/ops/dispatch.h"
 #include "core/ops/embedding.h"
-#include "core/ops/rms_norm.h"
 #include "core/ops/row_losses.h"
 #include "core/transformer/attention_block.h"
 #include "core/transformer/forward.h"
 #include "core/transformer/head.h"
 #include "core/transformer/mlp_block.h"
+#include "core/transformer/residual.h"
 #include "core/transformer/workspace.h"
 
 namespace growmerge {
@@ -41,7 +41,7 @@ struct Task {
   std::int64_t longest = 0;
 };
 
-Task task_on_cpu(const Batch& batch, const Buffers& b) {
+Task task_on_cpu(const ModelConfig& config, const Batch& batch, const Buffers& b) {
   Task task;
   task.inputs = {.tokens = batch.tokens,
                  .positions = b.positions,
@@ -50,7 +50,7 @@ Task task_on_cpu(const Batch& batch, const Buffers& b) {
   task.loss_sum = at::empty({batch.num_rows}, at::kDouble);
   task.num_targets = at::empty({batch.num_rows}, at::kLong);
   task.longest =
-      transformer::fill_positions(batch.segment_starts, batch.num_positions(), b.positions);
+      transformer::fill_positions(config, batch.segment_starts, batch.num_positions(), b.positions);
   return task;
 }
 
@@ -114,32 +114,63 @@ struct Pass {
   const Task& task;
   std::int64_t row_tokens;
   double gradient_scale;
-  const ops::RopeTable& rope;
+  const transformer::Ropes& ropes;
   Buffers& b;
 
   /// `ready` hears of each tensor whose gradient is final.
   void run(const std::function<void(const std::string&)>& ready) const {
-    transformer::forward(config, params, task.inputs, rope, b, nullptr);
+    transformer::forward(config, params, task.inputs, ropes, b, nullptr);
     transformer::head_backward(config, params, task.targets, gradient_scale, b, grads.head);
     ops::row_losses(b.nll, task.targets, row_tokens, task.loss_sum, task.num_targets);
     report(Block::kHead, 0, ready);
     b.dx.zero_();
-    ops::rms_norm_backward(b.delta, b.x_last, params.outer[Role::kFinalNorm], b.rstd_last, b.dx,
-                           grads.outer[Role::kFinalNorm]);
+    transformer::add_input_gradient(config, b.x_last, {params.outer[Role::kFinalNorm], b.rstd_last},
+                                    grads.outer[Role::kFinalNorm], b);
     report(Block::kFinalNorm, 0, ready);
     for (std::int64_t l = config.num_layers - 1; l >= 0; --l) {
-      const auto i = static_cast<std::size_t>(l);
-      transformer::mlp_backward(config, params.layers[i], grads.layers[i], b.layers[i], b);
+      mlp_of_layer(l);
       report(Block::kMlp, l, ready);
-      transformer::attention_backward(config, params.layers[i], grads.layers[i], task.inputs, rope,
-                                      b.layers[i], b);
+      attention_of_layer(l);
       report(Block::kAttention, l, ready);
+    }
+    if (const double scale = transformer::embedding_scale(config, b.dx.scalar_type());
+        scale != 1.0) {
+      b.dx.mul_(scale);
     }
     ops::embedding_backward(task.inputs.tokens, b.dx, grads.outer[Role::kEmbedding]);
     report(Block::kEmbedding, 0, ready);
   }
 
  private:
+  void mlp_of_layer(std::int64_t layer) const {
+    const auto i = static_cast<std::size_t>(layer);
+    const transformer::RoleTensors& p = params.layers[i];
+    const transformer::RoleTensors& g = grads.layers[i];
+    transformer::LayerBuffers& a = b.layers[i];
+    const at::Tensor dout = transformer::output_gradient(config, transformer::norm_behind_mlp(p, a),
+                                                         a.mlp_raw, g[Role::kMlpOutputNorm], b);
+    const transformer::StreamNorm norm = transformer::norm_before_mlp(p, a);
+    // The norm's output is made again: keeping it would cost N d elements a layer.
+    const at::Tensor input = transformer::block_input(config, a.mid, norm, b);
+    transformer::mlp_backward(config, p, g, input, dout, a, b);
+    transformer::add_input_gradient(config, a.mid, norm, transformer::norm_before_mlp(g, a).gain_D,
+                                    b);
+  }
+
+  void attention_of_layer(std::int64_t layer) const {
+    const auto i = static_cast<std::size_t>(layer);
+    const transformer::RoleTensors& p = params.layers[i];
+    const transformer::RoleTensors& g = grads.layers[i];
+    transformer::LayerBuffers& a = b.layers[i];
+    const at::Tensor dout =
+        transformer::output_gradient(config, transformer::norm_behind_attention(p, a),
+                                     a.attention_raw, g[Role::kAttentionOutputNorm], b);
+    const transformer::StreamNorm norm = transformer::norm_before_attention(p, a);
+    const at::Tensor input = transformer::block_input(config, a.x, norm, b);
+    transformer::attention_backward(config, p, g, task.inputs, ropes, layer, input, dout, a, b);
+    transformer::add_input_gradient(config, a.x, norm, g[Role::kInputNorm], b);
+  }
+
   /// Backward is forward turned round, and so is the order of a block's tensors.
   void report(Block block, std::int64_t layer,
               const std::function<void(const std::string&)>& ready) const {
@@ -193,15 +224,15 @@ RowLosses row_losses_and_gradients(const ModelConfig& config, const ParamMap& pa
   const std::int64_t n = batch.num_positions();
   Buffers& b = scope->buffers(
       config, {.num_positions = n, .training = true, .dtype = dtype, .device = device}, n);
-  DeviceBatch* d = device.is_cpu() ? nullptr : &scope->upload(batch, device);
-  const Task task = d == nullptr ? task_on_cpu(batch, b) : task_on_device(batch, *d);
+  DeviceBatch* d = device.is_cpu() ? nullptr : &scope->upload(config, batch, device);
+  const Task task = d == nullptr ? task_on_cpu(config, batch, b) : task_on_device(batch, *d);
   const Pass pass{config,
                   p,
                   g,
                   task,
                   batch.row_tokens,
                   gradient_scale,
-                  scope->rope_table(task.longest, config, device),
+                  scope->ropes_for(task.longest, config, device),
                   b};
   if (d != nullptr && scope->records_graphs && !grad_ready) {
     run_recorded(*d, key_of(scope->generation, gradient_scale, params, grads),
@@ -232,9 +263,9 @@ LossResult forward_loss(const ModelConfig& config, const ParamMap& params, const
   const ModelParams p = transformer::model_params(config, params, dtype, device, "parameters");
   const std::int64_t n = batch.num_positions();
   Buffers& b = scope->buffers(config, {.num_positions = n, .dtype = dtype, .device = device}, n);
-  const Task task =
-      device.is_cpu() ? task_on_cpu(batch, b) : task_on_device(batch, scope->upload(batch, device));
-  transformer::forward(config, p, task.inputs, scope->rope_table(task.longest, config, device), b,
+  const Task task = device.is_cpu() ? task_on_cpu(config, batch, b)
+                                    : task_on_device(batch, scope->upload(config, batch, device));
+  transformer::forward(config, p, task.inputs, scope->ropes_for(task.longest, config, device), b,
                        nullptr);
   const std::int64_t chunk = b.logits.size(0);
   for (std::int64_t begin = 0; begin < n; begin += chunk) {

@@ -19,7 +19,8 @@ transformer::Buffers& Workspace::Impl::buffers(const ModelConfig& config,
     model = config;
     training = {};
     inference = {};
-    rope = {};
+    ropes = {};
+    rope_positions = 0;
   }
   Held& held = wanted.training ? training : inference;
   if (head_rows > 0) {
@@ -51,20 +52,22 @@ transformer::Buffers& Workspace::Impl::buffers(const ModelConfig& config,
   return held.part;
 }
 
-const ops::RopeTable& Workspace::Impl::rope_table(std::int64_t num_positions,
-                                                  const ModelConfig& config, at::Device device) {
-  if (!rope.cos.defined() || rope.cos.size(0) < num_positions || rope.cos.device() != device) {
-    rope = ops::make_rope_table(config, num_positions);
-    if (!device.is_cpu()) {
-      rope.cos = rope.cos.to(device);
-      rope.sin = rope.sin.to(device);
+const transformer::Ropes& Workspace::Impl::ropes_for(std::int64_t num_positions,
+                                                     const ModelConfig& config, at::Device device) {
+  if (rope_positions < num_positions || ropes.global.cos.device() != device) {
+    ropes = transformer::make_ropes(config, num_positions);
+    rope_positions = num_positions;
+    for (at::Tensor* table :
+         {&ropes.global.cos, &ropes.global.sin, &ropes.local.cos, &ropes.local.sin}) {
+      *table = table->defined() ? table->to(device) : *table;
     }
     ++generation;
   }
-  return rope;
+  return ropes;
 }
 
-DeviceBatch& Workspace::Impl::upload(const Batch& batch, at::Device device) {
+DeviceBatch& Workspace::Impl::upload(const ModelConfig& config, const Batch& batch,
+                                     at::Device device) {
   const std::int64_t n = batch.num_positions();
   const std::int64_t half_n = (n + 1) / 2;  // int64 elements of n int32 elements
   DeviceBatch& d = batches[{batch.num_rows, batch.row_tokens}];
@@ -91,7 +94,7 @@ DeviceBatch& Workspace::Impl::upload(const Batch& batch, at::Device device) {
   host.narrow(0, n, n).copy_(batch.targets);
   const at::Tensor ints = host.narrow(0, 2 * n, host.numel() - 2 * n).view(at::kInt);
   const std::int64_t longest =
-      transformer::fill_positions(batch.segment_starts, n, ints.narrow(0, 0, n));
+      transformer::fill_positions(config, batch.segment_starts, n, ints.narrow(0, 0, n));
   GM_CHECK(longest <= batch.row_tokens, kMismatch, "batch: a segment has ", longest,
            " positions, a row ", batch.row_tokens);
   auto* starts = ops::data<std::int32_t>(ints) + 2 * half_n;
@@ -120,8 +123,10 @@ std::int64_t Workspace::bytes() const {
       total += transformer::buffer_bytes(*impl_->model, held->shape);
     }
   }
-  add(impl_->rope.cos);
-  add(impl_->rope.sin);
+  for (const ops::RopeTable* table : {&impl_->ropes.global, &impl_->ropes.local}) {
+    add(table->cos);
+    add(table->sin);
+  }
   for (const auto& [shape, batch] : impl_->batches) {
     add(batch.packed);
   }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/contracts/batch_source.h"
-#include "core/ops/rope.h"
+#include "core/transformer/attention_block.h"
 #include "core/transformer/backend.h"
 #include "core/transformer/buffers.h"
 #include "core/transformer/transformer.h"
@@ -49,7 +49,8 @@ struct Workspace::Impl {
     transformer::Buffers buffers, part;
   };
   Held training, inference;
-  ops::RopeTable rope;
+  transformer::Ropes ropes;
+  std::int64_t rope_positions = 0;                                       // that they were made for
   std::map<std::pair<std::int64_t, std::int64_t>, DeviceBatch> batches;  // by rows, row_tokens
 
   /// Buffers of exactly this shape: those that are there, a part of them, or, where they are too
@@ -57,11 +58,11 @@ struct Workspace::Impl {
   /// logits are needed.
   transformer::Buffers& buffers(const ModelConfig& config, transformer::BufferShape shape,
                                 std::int64_t head_rows);
-  const ops::RopeTable& rope_table(std::int64_t num_positions, const ModelConfig& config,
-                                   at::Device device);
+  const transformer::Ropes& ropes_for(std::int64_t num_positions, const ModelConfig& config,
+                                      at::Device device);
   /// The batch on a device. To CUDA one copy from pinned memory is queued and nobody waits for it.
   /// Errors: kMismatch when segments do not tile the batch, or are longer than a row.
-  DeviceBatch& upload(const Batch& batch, at::Device device);
+  DeviceBatch& upload(const ModelConfig& config, const Batch& batch, at::Device device);
 };
 
 /// The caller's workspace or one that ends with the call.

@@ -66,11 +66,91 @@ void print_manifest(const Manifest& manifest) {
   std::printf("files        %zu, %s\n", manifest.files.size(), format_bytes(bytes).c_str());
 }
 
+/// "default, rope_theta 10000": every described number of one RoPE.
+std::string rope_text(const ModelConfig& config, const std::string& key) {
+  ModelConfig described = config;
+  std::string out;
+  for (const DescribedField& field : list_fields([&](FieldVisitor& v) { described.describe(v); })) {
+    if (!field.key.starts_with(key + ".") || field.value == "null") {
+      continue;
+    }
+    const std::string name = field.key.substr(key.size() + 1);
+    out += out.empty() ? field.value : ", " + name + " " + field.value;
+  }
+  return out;
+}
+
+/// Layers for which `holds`, as "all layers" or "layers 0, 3, 5"; empty where there is none.
+template <class Fn>
+std::string layers_text(const ModelConfig& config, Fn&& holds) {
+  std::string list;
+  std::int64_t count = 0;
+  for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
+    if (holds(layer)) {
+      list += concat(list.empty() ? "" : ", ", layer);
+      ++count;
+    }
+  }
+  return count == config.num_layers ? "all layers" : count == 0 ? "" : "layers " + list;
+}
+
+/// What decides the computation beside the shape.
+void print_computation(const ModelConfig& c) {
+  std::printf("RoPE         %s\n", rope_text(c, "rope_parameters").c_str());
+  if (family_of(c).has_local_rope) {
+    std::printf("             layers with a window: %s\n",
+                rope_text(c, "local_rope_parameters").c_str());
+  }
+  if (c.rotary_dim() != c.head_dim) {
+    std::printf("             of the first %lld elements of a head\n",
+                static_cast<long long>(c.rotary_dim()));
+  }
+  const std::string without =
+      layers_text(c, [&](std::int64_t layer) { return !c.uses_rope(layer); });
+  if (!without.empty()) {
+    std::printf("             none in %s\n", without.c_str());
+  }
+  const std::string windows =
+      layers_text(c, [&](std::int64_t layer) { return c.window_of(layer) > 0; });
+  std::printf("attention    %s, scores times %.6g%s\n",
+              windows.empty()
+                  ? "of all earlier tokens"
+                  : concat("window of ", c.sliding_window.value_or(0), " in ", windows).c_str(),
+              c.attention_scale(),
+              c.attn_logit_softcapping ? concat(", cap ", *c.attn_logit_softcapping).c_str() : "");
+  std::printf(
+      "computes     %s, RMSNorm eps %g%s%s\n", activation_name(c.activation), c.rms_norm_eps,
+      c.head_divisor() == 1.0 ? "" : concat(", logits / ", c.head_divisor()).c_str(),
+      c.final_logit_softcapping ? concat(", logits' cap ", *c.final_logit_softcapping).c_str()
+                                : "");
+  std::string ends;
+  for (const std::int64_t id : c.eos_token_ids) {
+    ends += concat(ends.empty() ? "" : ", ", id);
+  }
+  std::printf("tokens       BOS %s, EOS %s\n",
+              c.bos_token_id ? std::to_string(*c.bos_token_id).c_str() : "none",
+              ends.empty() ? "none" : ends.c_str());
+}
+
+/// A tokenizer beside a model whose ids the model has no rows for is another model's.
+void print_vocabulary(const ModelConfig& c, const fs::path& tokenizer) {
+  if (!fs::exists(tokenizer)) {
+    return;
+  }
+  const std::int64_t tokens = Tokenizer::load(tokenizer).vocab_size();
+  std::printf("vocabulary   %lld rows for the tokenizer's %lld tokens%s\n",
+              static_cast<long long>(c.vocab_size), static_cast<long long>(tokens),
+              tokens > c.vocab_size ? ": TOO FEW, is this another model's tokenizer?" : "");
+}
+
 void print_checkpoint(const fs::path& dir) {
   const CheckpointReader reader = CheckpointReader::open(dir);
   const ModelConfig& c = reader.config();
-  std::printf("model        %s, %s parameters, %s\n", c.architecture.c_str(),
-              format_count(num_parameters(c)).c_str(), dtype_name(reader.dtype()).c_str());
+  const std::int64_t embeddings = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2);
+  std::printf("model        %s, %s parameters (%s without embeddings), %s\n",
+              c.architecture.c_str(), format_count(num_parameters(c)).c_str(),
+              format_count(num_parameters(c) - embeddings).c_str(),
+              dtype_name(reader.dtype()).c_str());
   std::printf(
       "shape        V %lld, d %lld, F %lld, L %lld, H %lld, K %lld, h %lld, context %lld, "
       "%s head\n",
@@ -79,8 +159,10 @@ void print_checkpoint(const fs::path& dir) {
       static_cast<long long>(c.num_heads), static_cast<long long>(c.num_kv_heads),
       static_cast<long long>(c.head_dim), static_cast<long long>(c.max_position_embeddings),
       c.tie_word_embeddings ? "tied" : "untied");
+  print_computation(c);
+  print_vocabulary(c, dir / "tokenizer.json");
   // Whoever inspects a foreign model wants to know what of it we would ignore.
-  const std::string warning = unknown_keys_warning(c.source_json, dir.string());
+  const std::string warning = config_warning(c.source_json, dir.string());
   if (!warning.empty()) {
     log_warning(warning);
   }

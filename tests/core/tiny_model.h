@@ -37,7 +37,7 @@ inline ParamMap random_params(const ModelConfig& c, double scale, std::uint64_t 
   const auto add = [&](const TensorSpec& tensor) {
     const at::Tensor t = at::empty(tensor.shape, at::ScalarType::Double);
     const Philox random(seed, stream_id(tensor.name));
-    const double mean = tensor.place.row->initial == Initial::kOnes ? 1.0 : 0.0;
+    const double mean = initial_values(c, *tensor.place.row) == Initial::kOnes ? 1.0 : 0.0;
     auto* p = t.mutable_data_ptr<double>();
     for (std::int64_t i = 0; i < t.numel(); ++i) {
       p[i] = scale * random.normal(static_cast<std::uint64_t>(i)) + mean;

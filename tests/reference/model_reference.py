@@ -2,8 +2,8 @@
 
 stories260K in float32: logits to 1e-5 of the largest, log-probabilities of reference.json to 1e-4 (it holds five
 digits), the greedy sample word for word. SmolLM2-135M's shape with random weights, silu and gelu, tied and untied:
-logits and gradients in float32; smaller shapes in float64. Other families (Llama with biases, Qwen2) in both, and their
-greedy continuation token by token. Packed segments against documents run one by one.
+logits and gradients in float32; smaller shapes in float64. Every other family and its variants (families.py) in float64,
+their logits in bfloat16 and their greedy continuation token by token. Packed segments against documents run one by one.
 
 Transformers rounds to float32 inside float64 models (norms, eager softmax, cos and sin). Norm and softmax are kept in
 float64 here; cos and sin are float32 on both sides, from different libraries: hence 1e-6, not 1e-12.
@@ -22,8 +22,7 @@ try:
     from safetensors.torch import load_file, save_file
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config
-    from transformers.models.llama import modeling_llama
-    from transformers.models.qwen2 import modeling_qwen2
+    import families
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -34,10 +33,6 @@ BINARY = Path(os.environ.get("GROWMERGE_BINARY", SOURCE / "build/dev/bin/growmer
 DUMP = BINARY.parent / "growmerge_model_dump"
 failures = []
 transformers.utils.logging.disable_progress_bar()
-
-
-def norm_in_its_dtype(self, x):
-    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
 
 def check(name, value, bound):
@@ -79,29 +74,33 @@ def peer(model, batch):
     return torch.cat(logits), loss
 
 
+def attention_of(config, dtype):
+    """What keeps float64; Gemma 2 has eager attention alone."""
+    return "eager" if config.model_type == "gemma2" or dtype != "float64" else "sdpa"
+
+
 def compare(name, config, ids, lengths, dtype, logit_bound, gradient_bound):
-    torch.manual_seed(1)
-    config._attn_implementation = "sdpa" if dtype == "float64" else "eager"
-    model = AutoModelForCausalLM.from_config(config).to(torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
+    config._attn_implementation = attention_of(config, dtype)
+    model = families.make(config)
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         batch = packed(ids, lengths)
         ours = dump(folder, dtype, batch)
     model = model.to(getattr(torch, dtype))
+    if dtype == "float64":
+        families.keep_float64(model)
     logits, loss = peer(model, batch)
     scale = logits.abs().max().item()
     check(f"{name}: logits", (logits - ours["logits"]).abs().max().item() / scale, logit_bound)
     check(f"{name}: loss", abs(loss.item() - ours["loss"].item()) / loss.item(), logit_bound)
     loss.backward()
     worst, where = 0.0, ""
+    # Some gradients are zero but for rounding: the bias of keys that do not turn shifts all scores of a query alike.
+    nothing = 1e-8 * max(parameter.grad.norm().item() for parameter in model.parameters())
     for key, parameter in model.named_parameters():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        difference = (parameter.grad - ours["grad." + key]).norm().item() / (parameter.grad.norm().item() + 1e-30)
+        difference = (parameter.grad - ours["grad." + key]).norm().item() / (parameter.grad.norm().item() + nothing)
         if not math.isfinite(difference):
             difference = math.inf  # NaN is never larger than anything
         if difference >= worst:
@@ -111,13 +110,8 @@ def compare(name, config, ids, lengths, dtype, logit_bound, gradient_bound):
 
 def greedy(name, config):
     """Both continue the same prompt of a random model, whose choices are far apart."""
-    torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_config(config).to(torch.float32).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-    prompt = torch.randint(0, config.vocab_size, (7,))
+    model = families.make(config, seed=3, spread=0.3)
+    prompt = torch.randint(3, config.vocab_size, (7,))
     theirs = model.generate(prompt.unsqueeze(0), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0)
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -125,19 +119,36 @@ def greedy(name, config):
     check(f"{name}: greedy tokens that differ", (theirs[0, 7:] != ours).sum().item(), 0)
 
 
+def bfloat16(name, config, ids):
+    """Logits in bfloat16 lie as near to float64's as Transformers' own in bfloat16, or nearer than twice that."""
+    config._attn_implementation = attention_of(config, "bfloat16")
+    model = families.make(config).to(torch.bfloat16)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        ours = dump(folder, "bfloat16", packed(ids, [len(ids)]))["logits"].double()
+    with torch.no_grad():
+        theirs = model(ids.unsqueeze(0)).logits[0].double()
+        exact = model.to(torch.float64)
+        families.keep_float64(exact)
+        right = exact(ids.unsqueeze(0)).logits[0]
+    error = (theirs - right).square().mean().sqrt().item()
+    check(f"{name}: bfloat16, rms error by that of Transformers", (ours - right).square().mean().sqrt().item() / error, 1.5)
+
+
 def other_families():
-    shape = {"vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
-             "num_attention_heads": 4, "initializer_range": 0.2}
-    ids = torch.randint(0, 97, (120,))
-    biased = {"attention_bias": True, "mlp_bias": True, "head_dim": 10}
-    configs = {"Llama with biases": LlamaConfig(**shape, **biased, num_key_value_heads=2)}
-    for kv in (4, 2, 1):
+    ids = torch.randint(3, 97, (120,))
+    shape = {**families.SHAPE, "num_hidden_layers": 2}
+    cases = families.configs()
+    for kv in (4, 1):
         for tied in (True, False):
-            configs[f"Qwen2 4/{kv} {'tied' if tied else 'untied'}"] = Qwen2Config(
-                **shape, num_key_value_heads=kv, tie_word_embeddings=tied)
-    for name, config in configs.items():
-        compare(name, config, ids, [70, 1, 30, 19], "float64", 1e-6, 1e-6)
+            cases[f"Qwen2 4/{kv} {'tied' if tied else 'untied'}"] = Qwen2Config(
+                **{**shape, "num_key_value_heads": kv, "tie_word_embeddings": tied})
+    for name, config in cases.items():
+        # Eager attention's softmax is float32.
+        bound = 1e-6 if attention_of(config, "float64") == "sdpa" else 1e-5
+        compare(name, config, ids, [70, 1, 30, 19], "float64", bound, bound)
         greedy(name, config)
+        bfloat16(name, config, ids[:40])
 
 
 def stories(folder):
@@ -173,9 +184,6 @@ def main():
     stories(folder)
 
     torch.manual_seed(0)
-    stock_norm = modeling_llama.LlamaRMSNorm.forward
-    stock_qwen2_norm = modeling_qwen2.Qwen2RMSNorm.forward
-    modeling_llama.LlamaRMSNorm.forward = norm_in_its_dtype
     rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
     for act in ("silu", "gelu", "gelu_pytorch_tanh"):
@@ -189,10 +197,7 @@ def main():
                 compare(f"{act} {'tied' if tied else 'untied'} {heads}/{kv}", config, ids, [70, 1, 30, 19], "float64",
                         1e-6, 1e-6)
 
-    modeling_qwen2.Qwen2RMSNorm.forward = norm_in_its_dtype
     other_families()
-    modeling_llama.LlamaRMSNorm.forward = stock_norm
-    modeling_qwen2.Qwen2RMSNorm.forward = stock_qwen2_norm
     qwen = Qwen2Config(vocab_size=8000, hidden_size=448, intermediate_size=1216, num_hidden_layers=8,
                        num_attention_heads=7, num_key_value_heads=1, tie_word_embeddings=True,
                        rope_parameters={"rope_type": "default", "rope_theta": 1e6})

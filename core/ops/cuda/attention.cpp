@@ -10,7 +10,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
-#include <cmath>
+#include <optional>
 
 #include "core/ops/cuda/here.h"
 #include "core/ops/cuda/kernels.h"
@@ -20,10 +20,19 @@
 namespace growmerge::ops::cuda {
 namespace {
 
-/// What LibTorch's flash attention is compiled for.
+/// What LibTorch's flash attention is compiled for. Its interface has no soft cap.
 bool takes_flash(const AttentionShape& shape, const at::Tensor& q) {
   return q.is_cuda() && q.scalar_type() == at::ScalarType::BFloat16 && shape.head_dim % 8 == 0 &&
-         shape.head_dim <= 256;
+         shape.head_dim <= 256 && shape.soft_cap == 0.0;
+}
+
+/// Keys before a query's own that it sees, as flash attention counts them.
+std::optional<std::int64_t> window_left(const AttentionShape& shape) {
+  return shape.window == 0 ? std::nullopt : std::optional(shape.window - 1);
+}
+/// With a window on the left flash attention wants one on the right, too: none, as it is causal.
+std::optional<std::int64_t> window_right(const AttentionShape& shape) {
+  return shape.window == 0 ? std::nullopt : std::optional<std::int64_t>(0);
 }
 
 void check_segments(const Segments& segments, const at::Tensor& q) {
@@ -39,10 +48,6 @@ void check_segments(const Segments& segments, const at::Tensor& q) {
 /// Flash attention takes no maximum of one position: it would answer in another layout.
 std::int64_t longest(const Segments& segments) {
   return std::max<std::int64_t>(2, segments.longest);
-}
-
-double scale(const AttentionShape& shape) {
-  return 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
 }
 
 /// [N, H h] as [N, H, h]: a view.
@@ -85,7 +90,9 @@ Attention<T> arguments(const AttentionShape& shape, std::int64_t num_keys, const
           .heads = shape.num_heads,
           .kv_heads = shape.num_kv_heads,
           .head_dim = shape.head_dim,
-          .scale = scale(shape),
+          .scale = shape.score_scale(),
+          .soft_cap = shape.soft_cap,
+          .window = shape.window,
           .q = const_data<T>(q_NHh),
           .k = const_data<T>(k_NKh),
           .v = const_data<T>(v_NKh),
@@ -113,7 +120,7 @@ void attention_forward(const AttentionShape& shape, const Segments& segments,
     const auto [result, log_sums, rng_state, unused, mask] = at::_flash_attention_forward(
         heads(q_NHh, h), heads(k_NKh, h), heads(v_NKh, h), segments.device_starts,
         segments.device_starts, longest(segments), longest(segments), 0.0, true, false,
-        scale(shape));
+        shape.score_scale(), window_left(shape), window_right(shape));
     heads(out_NHh, h).copy_(result);  // it makes its own tensor; ours lies in the workspace
     if (lse_HN.defined()) {
       GM_ASSERT(log_sums.sizes() == lse_HN.sizes());  // [H, N], float32, as ours
@@ -142,7 +149,7 @@ void flash_backward(const AttentionShape& shape, const Segments& segments, const
   const auto [new_dq, new_dk, new_dv] = at::_flash_attention_backward(
       heads(dout_NHh, h), heads(q_NHh, h), heads(k_NKh, h), heads(v_NKh, h), heads(out_NHh, h),
       lse_HN, segments.device_starts, segments.device_starts, longest(segments), longest(segments),
-      0.0, true, rng_state, unused, scale(shape));
+      0.0, true, rng_state, unused, shape.score_scale(), window_left(shape), window_right(shape));
   heads(dq_NHh, h).copy_(new_dq);
   heads(dk_NKh, h).copy_(new_dk);
   heads(dv_NKh, h).copy_(new_dv);

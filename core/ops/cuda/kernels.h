@@ -26,6 +26,7 @@ struct AddRmsNorm {
   const T* x = nullptr;      // [rows, d]
   const T* delta = nullptr;  // [rows, d]; may be null: then sum is not written
   const T* gain = nullptr;   // [d]
+  double offset = 0.0;       // added to the gain
   double eps = 0.0;
   T* sum = nullptr;        // [rows, d]; may be x
   T* y = nullptr;          // [rows, d]
@@ -39,6 +40,7 @@ struct ApplyRmsNorm {
   Index rows = 0, d = 0;
   const T* x = nullptr;          // [rows, d]
   const T* gain = nullptr;       // [d]
+  double offset = 0.0;           // added to the gain
   const Acc<T>* rstd = nullptr;  // [rows]
   T* y = nullptr;                // [rows, d]
 };
@@ -51,6 +53,7 @@ struct RmsNormBackward {
   const T* dy = nullptr;         // [rows, d]
   const T* x = nullptr;          // [rows, d]
   const T* gain = nullptr;       // [d]
+  double offset = 0.0;           // added to the gain
   const Acc<T>* rstd = nullptr;  // [rows]
   T* dx = nullptr;               // [rows, d], added to
   Acc<T>* dgain = nullptr;       // [d], added to
@@ -66,8 +69,9 @@ void rms_norm_backward(const RmsNormBackward<T>& a, Stream stream);
 template <class T>
 struct Rope {
   Index rows = 0, heads = 0, head_dim = 0;
-  const float* cos = nullptr;               // [P, head_dim / 2]
-  const float* sin = nullptr;               // [P, head_dim / 2]
+  Index pairs = 0;                          // the first 2 pairs elements of a head turn
+  const float* cos = nullptr;               // [P, pairs]
+  const float* sin = nullptr;               // [P, pairs]
   const std::int32_t* positions = nullptr;  // [rows], each below P
   bool inverse = false;
   T* x = nullptr;  // [rows, heads head_dim], in place
@@ -201,6 +205,8 @@ struct Attention {
   Index num_keys = 0;  // n in segments; queries are the last n positions of them otherwise
   Index heads = 0, kv_heads = 0, head_dim = 0;
   double scale = 1.0;
+  double soft_cap = 0.0;  // scores become soft_cap tanh(score / soft_cap); 0: they stay
+  Index window = 0;       // keys that a query sees, its own among them; 0: all before it
   const std::int32_t* starts = nullptr;  // [segments + 1]; null: all keys are one segment
   Index segments = 0;
   const T* q = nullptr;   // [n, heads head_dim]

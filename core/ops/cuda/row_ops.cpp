@@ -21,9 +21,8 @@ T* optional_data(const at::Tensor& tensor) {
   return tensor.defined() ? data<T>(tensor) : nullptr;
 }
 
-void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::Tensor& gain_D,
-                  double eps, const at::Tensor& sum_ND, const at::Tensor& y_ND,
-                  const at::Tensor& rstd_N) {
+void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const Gain& gain, double eps,
+                  const at::Tensor& sum_ND, const at::Tensor& y_ND, const at::Tensor& rstd_N) {
   const Here here(x_ND);
   dispatch(x_ND.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
@@ -32,7 +31,8 @@ void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::
                       .d = x_ND.size(1),
                       .x = const_data<T>(x_ND),
                       .delta = delta_ND.defined() ? const_data<T>(delta_ND) : nullptr,
-                      .gain = const_data<T>(gain_D),
+                      .gain = const_data<T>(gain.values_D),
+                      .offset = gain.offset,
                       .eps = eps,
                       .sum = delta_ND.defined() ? data<T>(sum_ND) : nullptr,
                       .y = data<T>(y_ND),
@@ -41,7 +41,7 @@ void add_rms_norm(const at::Tensor& x_ND, const at::Tensor& delta_ND, const at::
   });
 }
 
-void apply_rms_norm(const at::Tensor& x_ND, const at::Tensor& gain_D, const at::Tensor& rstd_N,
+void apply_rms_norm(const at::Tensor& x_ND, const Gain& gain, const at::Tensor& rstd_N,
                     const at::Tensor& y_ND) {
   const Here here(x_ND);
   dispatch(x_ND.scalar_type(), [&](auto type) {
@@ -49,14 +49,15 @@ void apply_rms_norm(const at::Tensor& x_ND, const at::Tensor& gain_D, const at::
     cuda::apply_rms_norm(ApplyRmsNorm<T>{.rows = x_ND.size(0),
                                          .d = x_ND.size(1),
                                          .x = const_data<T>(x_ND),
-                                         .gain = const_data<T>(gain_D),
+                                         .gain = const_data<T>(gain.values_D),
+                                         .offset = gain.offset,
                                          .rstd = const_data<Acc<T>>(rstd_N),
                                          .y = data<T>(y_ND)},
                          here.stream());
   });
 }
 
-void rms_norm_backward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at::Tensor& gain_D,
+void rms_norm_backward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const Gain& gain,
                        const at::Tensor& rstd_N, const at::Tensor& dx_ND,
                        const at::Tensor& dgain_D) {
   const Here here(x_ND);
@@ -70,7 +71,8 @@ void rms_norm_backward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at
                                                .d = x_ND.size(1),
                                                .dy = const_data<T>(dy_ND),
                                                .x = const_data<T>(x_ND),
-                                               .gain = const_data<T>(gain_D),
+                                               .gain = const_data<T>(gain.values_D),
+                                               .offset = gain.offset,
                                                .rstd = const_data<Acc<T>>(rstd_N),
                                                .dx = data<T>(dx_ND),
                                                .dgain = data<Acc<T>>(dgain_D),
@@ -90,6 +92,7 @@ void rope_(const at::Tensor& x_NHh, std::int64_t head_dim, const RopeTable& tabl
     rope(Rope<T>{.rows = x_NHh.size(0),
                  .heads = x_NHh.size(1) / head_dim,
                  .head_dim = head_dim,
+                 .pairs = table.cos.size(1),
                  .cos = const_data<float>(table.cos),
                  .sin = const_data<float>(table.sin),
                  .positions = const_data<std::int32_t>(positions_N),

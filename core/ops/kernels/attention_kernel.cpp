@@ -118,11 +118,11 @@ void attention_forward(const AttentionTask<T>& t) {
         out[i] = 0;
       }
       // Causal: no key behind the block's last query.
-      for (Index block = 0; block < first + rows; block += kKeys) {
+      for (Index block = first_block(t, first); block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         tile_product(keys, h, k.at + block * k.stride, k.stride, 1, q, scores_to_p, false);
-        hide_later_keys(keys, first - block, scores_to_p);
-        softmax_block<T>(keys, h, t.scale, scores_to_p, high, total, out,
+        finish_scores(t, keys, first - block, scores_to_p);
+        softmax_block<T>(keys, h, softmax_scale(t), scores_to_p, high, total, out,
                          [&](Index j, Index i, auto first, auto second) {
                            put_rows(first, second, scores_to_p + j * width + i);
                          });
@@ -154,8 +154,8 @@ void store_keys(const AttentionTask<T>& t, const Acc<T>* dk, const Acc<T>* dv) {
 // Scores are made again, tile by tile. dK and dV add up over all queries of the group in scratch
 // and are stored last, so that they may be stored over k and v; dq of a block is stored when its q
 // has been read.
-template <class T>
-void attention_backward(const AttentionTask<T>& t) {
+template <class T, bool kCapped>
+void attention_backward_of(const AttentionTask<T>& t) {
   using A = Acc<T>;
   constexpr Index width = kQueries<A>;
   const Index h = t.head_dim;
@@ -189,26 +189,36 @@ void attention_backward(const AttentionTask<T>& t) {
       load_transposed(t.q + at, t.q_stride, rows, h, q_rows, q);
       load_transposed(t.dout + at, t.q_stride, rows, h, dout_rows, dout);
       load_statistics(t, g, begin, rows, lse2, delta);
-      for (Index block = 0; block < first + rows; block += kKeys) {
+      const Index begin_block = first_block(t, first);
+      for (Index block = begin_block; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         const A* k_block = k.at + block * k.stride;
         tile_product(keys, h, k_block, k.stride, 1, q, scores_to_p, false);
         tile_product(keys, h, v.at + block * v.stride, v.stride, 1, dout, dp_to_ds, false);
-        hide_later_keys(keys, first - block, scores_to_p);
-        softmax_backward<T>(
-            keys, t.scale, lse2, delta, scores_to_p, dp_to_ds,
+        finish_scores(t, keys, first - block, scores_to_p);
+        softmax_backward<T, kCapped>(
+            keys, softmax_scale(t), lse2, delta, scores_to_p, dp_to_ds,
             [&](Index j, Index i, auto p_first, auto p_second, auto ds_first, auto ds_second) {
               put_rows(p_first, p_second, scores_to_p + j * width + i);
               put_rows(ds_first, ds_second, dp_to_ds + j * width + i);
             });
         tile_gemm<A>({keys, h, rows, scores_to_p, width, 1, dout_rows, h, dv + block * h, h, true});
         tile_gemm<A>({keys, h, rows, dp_to_ds, width, 1, q_rows, h, dk + block * h, h, true});
-        tile_product(h, keys, k_block, 1, k.stride, dp_to_ds, dq, block > 0);
+        tile_product(h, keys, k_block, 1, k.stride, dp_to_ds, dq, block > begin_block);
       }
       store_transposed(dq, rows, h, scale, t.q_stride, t.dq + at);
     }
   }
   store_keys(t, dk, dv);
+}
+
+template <class T>
+void attention_backward(const AttentionTask<T>& t) {
+  if (t.soft_cap > 0.0) {
+    attention_backward_of<T, true>(t);
+  } else {
+    attention_backward_of<T, false>(t);
+  }
 }
 
 #if defined(__AVX512BF16__)
@@ -223,8 +233,11 @@ void attention_forward_bf16(const AttentionTask<Bf16>& t) {
 }
 
 void attention_backward_bf16(const AttentionTask<Bf16>& t) {
-  if (has_pairs(t) && t.head_dim % kPanel == 0) {
-    attention_backward_by_pairs(t);
+  const bool by_pairs = has_pairs(t) && t.head_dim % kPanel == 0;
+  if (by_pairs && t.soft_cap > 0.0) {
+    attention_backward_by_pairs<true>(t);
+  } else if (by_pairs) {
+    attention_backward_by_pairs<false>(t);
   } else {
     attention_backward(t);
   }

@@ -105,12 +105,12 @@ void attention_forward_by_pairs(const AttentionTask<Bf16>& t) {
       for (Index i = 0; i < kPanel * h; ++i) {
         out[i] = 0;
       }
-      for (Index block = 0; block < first + rows; block += kKeys) {
+      for (Index block = first_block(t, first); block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         pair_product(keys, h / 2, pairs_of(k.at + block * k.stride), k.stride / 2, 1, q, scores,
                      false);
-        hide_later_keys(keys, first - block, scores);
-        softmax_block<Bf16>(keys, h, t.scale, scores, high, total, out,
+        finish_scores(t, keys, first - block, scores);
+        softmax_block<Bf16>(keys, h, softmax_scale(t), scores, high, total, out,
                             [&](Index j, Index i, Vector first, Vector second) {
                               store_pairs(rounded(first, second), p + j / 2 * kPanel + i);
                             });
@@ -189,6 +189,7 @@ GM_INLINE void store_key_panels(const AttentionTask<Bf16>& t, const BackwardTile
 }
 
 /// dq, dk and dv of a task as attention_backward() defines them, for heads of whole panels.
+template <bool kCapped>
 void attention_backward_by_pairs(const AttentionTask<Bf16>& t) {
   const Index h = t.head_dim;
   const BackwardTiles b(t.scratch, h, t.k_len);
@@ -207,21 +208,23 @@ void attention_backward_by_pairs(const AttentionTask<Bf16>& t) {
       const Index at = begin * t.q_stride + g * h;
       pack_queries(t, at, rows, b);
       load_statistics(t, g, begin, rows, b.lse2, b.delta);
-      for (Index block = 0; block < first + rows; block += kKeys) {
+      const Index begin_block = first_block(t, first);
+      for (Index block = begin_block; block < first + rows; block += kKeys) {
         const Index keys = first + rows - block < kKeys ? first + rows - block : kKeys;
         const Index row = block * t.kv_stride;
         pair_product(keys, h / 2, pairs_of(t.k + row), t.kv_stride / 2, 1, b.q, b.scores, false);
         pair_product(keys, h / 2, pairs_of(t.v + row), t.kv_stride / 2, 1, b.dout, b.dp, false);
-        hide_later_keys(keys, first - block, b.scores);
+        finish_scores(t, keys, first - block, b.scores);
         // dS is needed twice: by pairs of queries for dk, by pairs of keys for dq.
-        softmax_backward<Bf16>(keys, t.scale, b.lse2, b.delta, b.scores, b.dp,
-                               [&](Index j, Index i, Vector p_first, Vector p_second,
-                                   Vector ds_first, Vector ds_second) {
-                                 put_rows(rounded(p_first, p_second), b.p + j * kPanel + i);
-                                 const TwoHalves slopes = rounded(ds_first, ds_second);
-                                 put_rows(slopes, b.ds + j * kPanel + i);
-                                 store_pairs(slopes, b.ds_pairs + j / 2 * kPanel + i);
-                               });
+        softmax_backward<Bf16, kCapped>(keys, softmax_scale(t), b.lse2, b.delta, b.scores, b.dp,
+                                        [&](Index j, Index i, Vector p_first, Vector p_second,
+                                            Vector ds_first, Vector ds_second) {
+                                          put_rows(rounded(p_first, p_second),
+                                                   b.p + j * kPanel + i);
+                                          const TwoHalves slopes = rounded(ds_first, ds_second);
+                                          put_rows(slopes, b.ds + j * kPanel + i);
+                                          store_pairs(slopes, b.ds_pairs + j / 2 * kPanel + i);
+                                        });
         for (Index c = 0; c < h; c += kPanel) {
           const Index panel = kPanel / 2 * c;
           const Index to = t.k_len * c + block * kPanel;
@@ -230,7 +233,8 @@ void attention_backward_by_pairs(const AttentionTask<Bf16>& t) {
           pair_product(keys, (rows + 1) / 2, pairs_of(b.ds), kPanel / 2, 1, b.q_rows + panel,
                        b.dk + to, true);
         }
-        pair_product(h, (keys + 1) / 2, b.k + block / 2 * h, 1, h, b.ds_pairs, b.dq, block > 0);
+        pair_product(h, (keys + 1) / 2, b.k + block / 2 * h, 1, h, b.ds_pairs, b.dq,
+                     block > begin_block);
       }
       store_transposed(b.dq, rows, h, b.scale, t.q_stride, t.dq + at);
     }

@@ -99,6 +99,28 @@ void hide_later_keys(Index keys, Index seen, A* scores) {
   }
 }
 
+/// The first block's beginning: of all keys, or of those in the window of the first of some
+/// queries, which is at position `first`.
+template <class T>
+Index first_block(const AttentionTask<T>& t, Index first) {
+  const Index key = t.window == 0 ? 0 : first - t.window + 1;
+  return key <= 0 ? 0 : key / kKeys * kKeys;
+}
+
+/// As above for keys that lie before a query's window: query q sees keys from `seen` + q - window +
+/// 1 on. Where a query sees none of a block's keys, what it sums up there is forgotten at its first
+/// key that counts, which is in a later block.
+template <class A>
+void hide_earlier_keys(Index keys, Index seen, Index window, A* scores) {
+  constexpr Index width = kQueries<A>;
+  for (Index j = 0; j < keys; ++j) {
+    const Index begin = j - seen + window;  // the first query that is too far away
+    for (Index q = begin < 0 ? 0 : begin; q < width; ++q) {
+      scores[j * width + q] = kNothing<A>;
+    }
+  }
+}
+
 /// Calls fn.operator()<V>(q) with a vector V of queries, or one in float64, until all of a tile's
 /// have been covered.
 template <class A, class Fn>
@@ -111,6 +133,38 @@ GM_INLINE void for_queries(const Fn& fn) {
     for (Index q = 0; q < kQueries<A>; ++q) {
       fn.template operator()<A>(q);
     }
+  }
+}
+
+/// What the softmax multiplies a tile's scores by: cap_scores() has multiplied by the scale.
+template <class T>
+double softmax_scale(const AttentionTask<T>& t) {
+  return t.soft_cap > 0.0 ? t.soft_cap : t.scale;
+}
+
+/// Scores become tanh(scale score / cap), of which the softmax takes `cap` times (Gemma 2, arXiv
+/// 2408.00118).
+template <class T, class A = Acc<T>>
+void cap_scores(const AttentionTask<T>& t, Index keys, A* scores) {
+  const A factor = static_cast<A>(t.scale / t.soft_cap);
+  for_queries<A>([&]<class V>(Index q) {
+    for (Index j = 0; j < keys; ++j) {
+      A* at = scores + j * kQueries<A> + q;
+      store_as(at, tanh_of(load_as<V>(at) * factor));
+    }
+  });
+}
+
+/// What a tile of products [keys][queries] needs before its softmax. `seen`: the first query's
+/// position, counted from the tile's first key.
+template <class T, class A = Acc<T>>
+GM_INLINE void finish_scores(const AttentionTask<T>& t, Index keys, Index seen, A* scores) {
+  if (t.soft_cap > 0.0) {
+    cap_scores(t, keys, scores);
+  }
+  hide_later_keys(keys, seen, scores);
+  if (t.window > 0) {
+    hide_earlier_keys(keys, seen, t.window, scores);
   }
 }
 
@@ -159,7 +213,7 @@ void finish_queries(const AttentionTask<T>& t, Index g, Index begin, Index rows,
   for (Index i = 0; i < rows; ++i) {
     if (t.lse != nullptr) {
       t.lse[g * t.lse_stride + begin + i] =
-          high[i] * static_cast<A>(t.scale) +
+          high[i] * static_cast<A>(softmax_scale(t)) +
           static_cast<A>(__builtin_log(static_cast<double>(total_to_reciprocal[i])));
     }
     total_to_reciprocal[i] = A(1) / total_to_reciprocal[i];
@@ -171,7 +225,8 @@ void finish_queries(const AttentionTask<T>& t, Index g, Index begin, Index rows,
 /// P = exp(scale score - lse) and dS = P (dP - delta) of every key and query go to put(j, q, P of
 /// key j, P of key j + 1, dS of both) for even keys j, as above. lse2: lse / ln 2. scores, dp
 /// [keys][queries]; lse2, delta [queries]. `put` may write over both: a pair has been read by then.
-template <class T, class Put, class A = Acc<T>>
+/// Capped scores are tanh s, whose slope 1 - s^2 is in dS; hidden ones, kNothing, have a P of 0.
+template <class T, bool kCapped, class Put, class A = Acc<T>>
 GM_INLINE void softmax_backward(Index keys, double scale, const A* lse2, const A* delta,
                                 const A* scores, const A* dp, const Put& put) {
   constexpr Index width = kQueries<A>;
@@ -182,7 +237,15 @@ GM_INLINE void softmax_backward(Index keys, double scale, const A* lse2, const A
     const auto p_of = [&](Index j) {
       return exp2_below_one<T>(load_as<V>(scores + j * width + q) * factor - shift);
     };
-    const auto slope_of = [&](Index j) { return load_as<V>(dp + j * width + q) - mean; };
+    const auto slope_of = [&](Index j) {
+      const V slope = load_as<V>(dp + j * width + q) - mean;
+      if constexpr (kCapped) {
+        const V s = load_as<V>(scores + j * width + q);
+        return s < V{} - A(1) ? V{} : slope * (A(1) - s * s);
+      } else {
+        return slope;
+      }
+    };
     for (Index j = 0; j < keys; j += 2) {
       const bool has_second = j + 1 < keys;
       const V first = p_of(j);

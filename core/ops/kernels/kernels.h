@@ -67,7 +67,9 @@ struct AttentionTask {
   Index q_len = 0;  // the last q_len positions of the k_len keys
   Index k_len = 0;
   Index head_dim = 0, group = 1;
-  double scale = 1.0;
+  double scale = 1.0;         // of q k^T
+  double soft_cap = 0.0;      // scores become soft_cap tanh(score / soft_cap); 0: they stay
+  Index window = 0;           // a query sees the `window` keys up to its own; 0: all of them
   Acc<T>* scratch = nullptr;  // attention_scratch() elements, 64-byte aligned
 };
 
@@ -120,17 +122,19 @@ constexpr Index kGemmBlock = 128 * 1024;  // of B, in units
 template <class T>
 struct Kernels {
   void (*gemm)(const GemmTask<T>& task) = nullptr;  // null where there is none for T
-  /// x, delta, sum, y [rows, d]; gain [d]; rstd [rows]. A null delta leaves sum as it is.
-  void (*add_rms_norm)(Index rows, Index d, const T* x, const T* delta, const T* gain, double eps,
-                       T* sum, T* y, Acc<T>* rstd);
-  void (*apply_rms_norm)(Index rows, Index d, const T* x, const T* gain, const Acc<T>* rstd, T* y);
+  /// x, delta, sum, y [rows, d]; gain [d], to which `offset` is added; rstd [rows]. A null delta
+  /// leaves sum as it is.
+  void (*add_rms_norm)(Index rows, Index d, const T* x, const T* delta, const T* gain,
+                       double offset, double eps, T* sum, T* y, Acc<T>* rstd);
+  void (*apply_rms_norm)(Index rows, Index d, const T* x, const T* gain, double offset,
+                         const Acc<T>* rstd, T* y);
   /// dy, x [rows, d]; gain [d]; rstd [rows]; added to: dx [rows, d], dgain [d].
   void (*rms_norm_backward)(Index rows, Index d, const T* dy, const T* x, const T* gain,
-                            const Acc<T>* rstd, T* dx, Acc<T>* dgain);
-  /// Rotates `heads` heads of each row in place; sign -1 is the inverse. x [rows, heads head_dim];
-  /// cos, sin [P, head_dim / 2]; positions [rows], each below P.
-  void (*rope)(Index rows, Index heads, Index head_dim, const float* cos, const float* sin,
-               const std::int32_t* positions, double sign, T* x);
+                            double offset, const Acc<T>* rstd, T* dx, Acc<T>* dgain);
+  /// Rotates the first 2 `pairs` elements of `heads` heads of each row in place; sign -1 is the
+  /// inverse. x [rows, heads head_dim]; cos, sin [P, pairs]; positions [rows], each below P.
+  void (*rope)(Index rows, Index heads, Index head_dim, Index pairs, const float* cos,
+               const float* sin, const std::int32_t* positions, double sign, T* x);
   /// By activation: 0 silu, 1 gelu, 2 gelu_tanh. All arrays [n].
   void (*gated_forward[3])(Index n, const T* gate, const T* up, T* out);
   void (*gated_backward[3])(Index n, T* gate_to_dgate, T* up_to_dup, T* dout_to_out);

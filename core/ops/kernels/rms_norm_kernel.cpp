@@ -5,18 +5,19 @@
 namespace growmerge::ops {
 namespace {
 
-/// y = x r gain, all [d], rounded once.
+/// y = x r (gain + offset), all [d], rounded once.
 template <class T>
-void apply_row(Index d, const T* x, const T* gain, Acc<T> r, T* y) {
-  for_elements<T>(
-      d, [&]<class V>(Index j) { store_as(y + j, load_as<V>(x + j) * r * load_as<V>(gain + j)); });
+void apply_row(Index d, const T* x, const T* gain, Acc<T> offset, Acc<T> r, T* y) {
+  for_elements<T>(d, [&]<class V>(Index j) {
+    store_as(y + j, load_as<V>(x + j) * r * (load_as<V>(gain + j) + offset));
+  });
 }
 
 /// What is normed is the sum as it was stored, rounded to T: whoever makes y again from it gets the
 /// same bits.
 template <class T>
-void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain, double eps,
-                  T* sum, T* y, Acc<T>* rstd) {
+void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain, double offset,
+                  double eps, T* sum, T* y, Acc<T>* rstd) {
   using A = Acc<T>;
   for (Index i = 0; i < rows; ++i) {
     const T* xi = x + i * d;
@@ -36,23 +37,25 @@ void add_rms_norm(Index rows, Index d, const T* x, const T* delta, const T* gain
     const A r = sizeof(A) == 8 ? static_cast<A>(1.0 / __builtin_sqrt(mean))
                                : static_cast<A>(1.0F / __builtin_sqrtf(mean));
     rstd[i] = r;
-    apply_row(d, xi, gain, r, y + i * d);
+    apply_row(d, xi, gain, static_cast<A>(offset), r, y + i * d);
   }
 }
 
 template <class T>
-void apply_rms_norm(Index rows, Index d, const T* x, const T* gain, const Acc<T>* rstd, T* y) {
+void apply_rms_norm(Index rows, Index d, const T* x, const T* gain, double offset,
+                    const Acc<T>* rstd, T* y) {
   for (Index i = 0; i < rows; ++i) {
-    apply_row(d, x + i * d, gain, rstd[i], y + i * d);
+    apply_row(d, x + i * d, gain, static_cast<Acc<T>>(offset), rstd[i], y + i * d);
   }
 }
 
-// y = g x r with r = (mean(x^2) + eps)^-1/2:
+// y = g x r with g = gain + offset, r = (mean(x^2) + eps)^-1/2:
 //   dx = r (g dy - x r^2 mean(g dy x)),  dg = sum over rows of dy x r.
 template <class T>
-void rms_norm_backward(Index rows, Index d, const T* dy, const T* x, const T* gain,
+void rms_norm_backward(Index rows, Index d, const T* dy, const T* x, const T* gain, double offset,
                        const Acc<T>* rstd, T* dx, Acc<T>* dgain) {
   using A = Acc<T>;
+  const A more = static_cast<A>(offset);
   for (Index i = 0; i < rows; ++i) {
     const T* dyi = dy + i * d;
     const T* xi = x + i * d;
@@ -61,12 +64,13 @@ void rms_norm_backward(Index rows, Index d, const T* dy, const T* x, const T* ga
     Sum<A> dot;
     for_elements<T>(d, [&]<class V>(Index j) {
       const V dyx = load_as<V>(dyi + j) * load_as<V>(xi + j);
-      dot.add(dyx * load_as<V>(gain + j));
+      dot.add(dyx * (load_as<V>(gain + j) + more));
       store_as(dgain + j, load_as<V>(dgain + j) + dyx * r);
     });
     const A c = dot.total() * r * r * r / static_cast<A>(d);  // r r^2 mean(g dy x), once a row
     for_elements<T>(d, [&]<class V>(Index j) {
-      const V slope = r * load_as<V>(gain + j) * load_as<V>(dyi + j) - c * load_as<V>(xi + j);
+      const V slope =
+          r * (load_as<V>(gain + j) + more) * load_as<V>(dyi + j) - c * load_as<V>(xi + j);
       store_as(dxi + j, load_as<V>(dxi + j) + slope);
     });
   }

@@ -1,26 +1,25 @@
-// Shapes (legend: kernels.h): x [rows, heads, head_dim]; cos, sin [P, head_dim / 2]; positions
-// [rows].
+// Shapes (legend: kernels.h): x [rows, heads, head_dim]; cos, sin [P, pairs]; positions [rows].
 #include "core/ops/kernels/numeric.h"
 
 namespace growmerge::ops {
 namespace {
 
-// Rotate-half: (a, b) = (x[j], x[j + h/2]) -> (a cos - b sin, b cos + a sin). The gradient of a
-// rotation is the rotation back, so sign -1 turns the sine around.
+// Rotate-half: (a, b) = (x[j], x[j + pairs]) -> (a cos - b sin, b cos + a sin), and what lies
+// behind 2 pairs stays. The gradient of a rotation is the rotation back, so sign -1 turns the sine
+// around.
 template <class T>
-void rope(Index rows, Index heads, Index head_dim, const float* cos, const float* sin,
+void rope(Index rows, Index heads, Index head_dim, Index pairs, const float* cos, const float* sin,
           const std::int32_t* positions, double sign, T* x) {
   using A = Acc<T>;
-  const Index half = head_dim / 2;
   const A direction = static_cast<A>(sign);
   for (Index i = 0; i < rows; ++i) {
-    const float* c = cos + positions[i] * half;
-    const float* s = sin + positions[i] * half;
+    const float* c = cos + positions[i] * pairs;
+    const float* s = sin + positions[i] * pairs;
     for (Index head = 0; head < heads; ++head) {
       T* a = x + (i * heads + head) * head_dim;
-      T* b = a + half;
+      T* b = a + pairs;
 #pragma omp simd
-      for (Index j = 0; j < half; ++j) {
+      for (Index j = 0; j < pairs; ++j) {
         const A u = load(a[j]);
         const A v = load(b[j]);
         const A cj = static_cast<A>(c[j]);

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/model/families.h"
 #include "core/model/model_config_keys.h"
 #include "core/model/tensor_table.h"
 #include "tests/support/expect_error.h"
@@ -113,15 +114,14 @@ TEST(ModelConfig, HyperLlamaKeepsItsFactor) {
 }
 
 TEST(ModelConfig, RefusesOtherModelsByName) {
-  for (const char* name :
-       {"MistralForCausalLM", "Qwen3ForCausalLM", "GPT2LMHeadModel"}) {
+  for (const char* name : {"MixtralForCausalLM", "Qwen3MoeForCausalLM", "GPT2LMHeadModel"}) {
     EXPECT_ERROR(parse(with("architectures", Json{name})), kUnsupported, "c/config.json", name,
                  "use a Llama model");
   }
   Json json = good_config();
   json.erase("architectures");
-  json["model_type"] = "mistral";
-  EXPECT_ERROR(parse(json), kUnsupported, "mistral");
+  json["model_type"] = "mixtral";
+  EXPECT_ERROR(parse(json), kUnsupported, "mixtral");
   json.erase("model_type");
   EXPECT_ERROR(parse(json), kCorrupt, "neither 'architectures' nor 'model_type'");
 }
@@ -134,8 +134,8 @@ TEST(ModelConfig, RefusesWhatChangesTheFunction) {
   EXPECT_ERROR(parse(with("hidden_act", "relu")), kUnsupported, "relu", "silu");
   EXPECT_ERROR(parse(with("num_local_experts", 8)), kUnsupported, "num_local_experts");
   EXPECT_ERROR(parse(with("partial_rotary_factor", 0.5)), kUnsupported, "partial_rotary_factor");
-  EXPECT_ERROR(parse(with("rope_scaling", Json{{"type", "yarn"}, {"factor", 4.0}})), kUnsupported,
-               "yarn", "llama3");
+  EXPECT_ERROR(parse(with("rope_scaling", Json{{"type", "mrope"}, {"factor", 4.0}})), kUnsupported,
+               "mrope", "llama3");
   EXPECT_ERROR(parse(with("rope_scaling", Json{{"type", "llama3"}, {"factor", 4.0}})), kCorrupt,
                "low_freq_factor");
 }
@@ -193,11 +193,139 @@ TEST(ModelConfig, Qwen2HasBiasesOfQueriesKeysAndValues) {
   EXPECT_EQ(written["model_type"], "qwen2");
   EXPECT_FALSE(written.contains("attention_bias"));
   EXPECT_EQ(parse(written), parse_model_config(written.dump(), "again"));
+  EXPECT_FALSE(c.sliding_window.has_value());
   json["use_sliding_window"] = true;
-  EXPECT_ERROR(parse(json), kUnsupported, "sliding_window");
+  json["max_window_layers"] = 1;
+  const ModelConfig sliding = parse(json);
+  EXPECT_EQ(sliding.window_of(0), 0);
+  EXPECT_EQ(sliding.window_of(1), 4096);
   json = with("architectures", Json{"Qwen2ForCausalLM"});
   json["mlp_bias"] = true;
   EXPECT_ERROR(parse(json), kInvalidArgument, "mlp_bias true needs architecture", "Llama");
+}
+
+Json of_family(const char* architecture) {
+  Json json = with("architectures", Json{architecture});
+  json.erase("model_type");
+  json.erase("my_own_key");
+  return json;
+}
+
+// What is written says the same in both spellings, and is read again as what it was.
+TEST(ModelConfig, EveryFamilyIsReadAgainAsItWasWritten) {
+  for (const Family& family : families()) {
+    SCOPED_TRACE(family.architecture);
+    ModelConfig config = parse(of_family(family.architecture));
+    const std::string text = model_config_json(config, "bfloat16");
+    ModelConfig again = parse_model_config(text, "again");
+    config.source_json = again.source_json = "";
+    EXPECT_EQ(again, config);
+    EXPECT_EQ(Json::parse(text)["model_type"], family.model_type);
+    EXPECT_TRUE(unknown_config_keys(text).empty()) << text;
+  }
+}
+
+TEST(ModelConfig, WindowsFollowTheFamilyWhereNoListSaysThem) {
+  const auto windows = [](const Json& json) {
+    const ModelConfig c = parse(json);
+    std::vector<std::int64_t> out;
+    for (std::int64_t layer = 0; layer < c.num_layers; ++layer) {
+      out.push_back(c.window_of(layer));
+    }
+    return out;
+  };
+  using Windows = std::vector<std::int64_t>;
+  Json json = of_family("MistralForCausalLM");
+  EXPECT_EQ(windows(json), (Windows{4096, 4096}));
+  json["sliding_window"] = nullptr;  // says that there is none, where silence means the default
+  EXPECT_EQ(windows(json), (Windows{0, 0}));
+  json = of_family("Gemma2ForCausalLM");
+  json["num_hidden_layers"] = 3;
+  EXPECT_EQ(windows(json), (Windows{4096, 0, 4096}));
+  json["layer_types"] = {"full_attention", "full_attention", "sliding_attention"};
+  json["sliding_window"] = 7;
+  EXPECT_EQ(windows(json), (Windows{0, 0, 7}));
+  json = of_family("Gemma3ForCausalLM");
+  json["sliding_window_pattern"] = 2;
+  EXPECT_EQ(windows(json), (Windows{4096, 0}));
+  json = of_family("Olmo3ForCausalLM");
+  json["num_hidden_layers"] = 4;
+  EXPECT_EQ(windows(json), (Windows{4096, 4096, 4096, 0}));
+  json = of_family("SmolLM3ForCausalLM");
+  json["no_rope_layer_interval"] = 2;
+  EXPECT_EQ(windows(json), (Windows{0, 0}));
+  json["use_sliding_window"] = true;
+  json["sliding_window"] = 9;
+  EXPECT_EQ(windows(json), (Windows{0, 9}));
+  EXPECT_FALSE(parse(json).uses_rope(1));
+}
+
+TEST(ModelConfig, ListsByLayerHaveOneEntryForEach) {
+  for (const char* architecture : {"LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma2ForCausalLM"}) {
+    Json json = of_family(architecture);
+    json["layer_types"] = {"full_attention", "full_attention", "full_attention"};
+    EXPECT_ERROR(parse(json), kInvalidArgument, "layer_types", "3 entries", "2");
+  }
+  Json json = of_family("SmolLM3ForCausalLM");
+  json["no_rope_layers"] = {1};
+  EXPECT_ERROR(parse(json), kInvalidArgument, "no_rope_layers", "1 entries");
+  json = of_family("Qwen3ForCausalLM");
+  json["layer_types"] = {"full_attention", "sliding_attention"};
+  EXPECT_ERROR(parse(json), kInvalidArgument, "sliding_attention", "no sliding_window");
+  json["layer_types"] = {"full_attention", "linear_attention"};
+  EXPECT_ERROR(parse(json), kUnsupported, "linear_attention");
+}
+
+TEST(ModelConfig, SpellingsOfRopeThatDisagreeAreRefusedWithBothValues) {
+  Json json = with("rope_parameters", Json{{"rope_type", "default"}, {"rope_theta", 500000.0}});
+  EXPECT_ERROR(parse(json), kCorrupt, "rope_theta", "50000", "500000.0");
+  json["rope_parameters"]["rope_theta"] = 50000;
+  EXPECT_DOUBLE_EQ(parse(json).rope.theta, 50000.0);
+  const Json linear = {{"rope_type", "linear"}, {"factor", 4.0}};
+  json["rope_scaling"] = linear;
+  EXPECT_EQ(parse(json).rope.type, RopeType::kLinear);
+  json["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 2.0}};
+  EXPECT_ERROR(parse(json), kCorrupt, "factor", "4.0", "2.0");
+  json["rope_parameters"] = {{"rope_type", "dynamic"}, {"factor", 4.0}};
+  EXPECT_ERROR(parse(json), kCorrupt, "rope_type", "linear", "dynamic");
+}
+
+TEST(ModelConfig, LocalRopeIsReadInBothForms) {
+  Json json = of_family("Gemma3ForCausalLM");
+  json.erase("rope_theta");
+  EXPECT_DOUBLE_EQ(parse(json).rope.theta, 1e6);
+  EXPECT_DOUBLE_EQ(parse(json).local_rope.theta, 1e4);
+  json["rope_local_base_freq"] = 20000.0;
+  json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 8.0}};
+  const ModelConfig old_form = parse(json);
+  EXPECT_DOUBLE_EQ(old_form.local_rope.theta, 2e4);
+  EXPECT_EQ(old_form.local_rope.type, RopeType::kDefault);
+  EXPECT_EQ(old_form.rope.type, RopeType::kLinear);
+  json.erase("rope_scaling");
+  json["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}}},
+                             {"sliding_attention", {{"rope_theta", 30000.0}}}};
+  EXPECT_ERROR(parse(json), kCorrupt, "rope_theta", "20000.0", "30000.0");
+  json.erase("rope_local_base_freq");
+  EXPECT_DOUBLE_EQ(parse(json).local_rope.theta, 3e4);
+  EXPECT_DOUBLE_EQ(parse(json).rope.factor, 8.0);
+}
+
+TEST(ModelConfig, KindsOfRopeTakeWhatTheyLackFromTheConfig) {
+  Json json = with("rope_scaling", Json{{"type", "yarn"}, {"factor", 4.0}});
+  json["max_position_embeddings"] = 8192;
+  EXPECT_EQ(parse(json).rope.original_max_position_embeddings, 8192);
+  json["rope_scaling"] = {{"type", "yarn"}, {"original_max_position_embeddings", 2048}};
+  EXPECT_DOUBLE_EQ(parse(json).rope.factor, 4.0);
+  json = of_family("Phi3ForCausalLM");
+  json["max_position_embeddings"] = 131072;
+  json["original_max_position_embeddings"] = 4096;
+  json["rope_scaling"] = {
+      {"type", "su"}, {"short_factor", {1.0, 1.5}}, {"long_factor", {2.0, 3.0}}};
+  const ModelConfig phi = parse(json);
+  EXPECT_EQ(phi.rope.type, RopeType::kLongrope);
+  EXPECT_DOUBLE_EQ(phi.rope.factor, 32.0);
+  json["rope_scaling"]["short_factor"] = {1.0};
+  EXPECT_ERROR(parse(json), kInvalidArgument, "short_factor", "1 numbers");
 }
 
 TEST(ModelConfig, BiasesAreTensorsOfTheirOwn) {
@@ -235,12 +363,12 @@ TEST(ModelConfig, UnknownKeysAreNamed) {
       unknown_config_keys(model_config_json(parse_model_config(json.dump(), "c"), "float32"))
           .empty())
       << "what is written here is known here";
-  EXPECT_EQ(unknown_keys_warning(json.dump(), "runs/a"), "");
+  EXPECT_EQ(config_warning(json.dump(), "runs/a"), "");
   json["scale_emb"] = 12;
   json["scale_depth"] = 1.4;
   EXPECT_EQ(unknown_config_keys(json.dump()),
             (std::vector<std::string>{"scale_depth", "scale_emb"}));
-  const std::string warning = unknown_keys_warning(json.dump(), "runs/a");
+  const std::string warning = config_warning(json.dump(), "runs/a");
   EXPECT_NE(warning.find("runs/a"), std::string::npos);
   EXPECT_NE(warning.find("'scale_depth', 'scale_emb'"), std::string::npos);
 }

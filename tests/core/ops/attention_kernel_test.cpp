@@ -5,6 +5,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
 #include <gtest/gtest.h>
@@ -55,6 +56,8 @@ class OneHead {
     t.q_stride = t.kv_stride = t.head_dim = h;
     t.q_len = t.k_len = t.lse_stride = kLength;
     t.scale = 1.0 / std::sqrt(static_cast<double>(h));
+    t.window = window;
+    t.soft_cap = soft_cap;
     const auto bytes = static_cast<std::size_t>(4 * attention_scratch(kLength, h, true) + 63);
     const std::unique_ptr<void, void (*)(void*)> scratch(std::aligned_alloc(64, bytes / 64 * 64),
                                                          std::free);
@@ -63,15 +66,26 @@ class OneHead {
     kernels.attention_backward(t);
   }
 
-  /// With P = softmax(scale Q K^T): dS = P (dP - rowsum(dP P)), dP = dO V^T.
+  /// With P = softmax(S), S = scale Q K^T or its cap c tanh(S / c): dS = P (dP - rowsum(dP P))
+  /// times the cap's slope, dP = dO V^T.
   void check(double bound_out, double bound) const {
     const double scale = 1.0 / std::sqrt(static_cast<double>(h));
-    const at::Tensor later = at::ones({kLength, kLength}).triu(1).to(at::ScalarType::Bool);
-    const at::Tensor scores = q.to(kF64).matmul(k.to(kF64).t()) * scale;
-    const at::Tensor p =
-        at::softmax(scores.masked_fill(later, -std::numeric_limits<double>::infinity()), 1);
+    at::Tensor hidden = at::ones({kLength, kLength}).triu(1);
+    if (window > 0) {
+      hidden = hidden + at::ones({kLength, kLength}).tril(-window);
+    }
+    at::Tensor scores = q.to(kF64).matmul(k.to(kF64).t()) * scale;
+    at::Tensor slope = at::ones_like(scores);
+    if (soft_cap > 0.0) {
+      const at::Tensor t = (scores / soft_cap).tanh();
+      slope = 1.0 - t * t;
+      scores = t * soft_cap;
+    }
+    const at::Tensor p = at::softmax(scores.masked_fill(hidden.to(at::ScalarType::Bool),
+                                                        -std::numeric_limits<double>::infinity()),
+                                     1);
     const at::Tensor dp = dout.to(kF64).matmul(v.to(kF64).t());
-    const at::Tensor ds = p * (dp - (dp * p).sum(1, true)) * scale;
+    const at::Tensor ds = p * (dp - (dp * p).sum(1, true)) * scale * slope;
     EXPECT_LE(max_difference(out, p.matmul(v.to(kF64))), bound_out);
     EXPECT_LE(max_difference(dv, p.t().matmul(dout.to(kF64))), bound);
     EXPECT_LE(max_difference(dq, ds.matmul(k.to(kF64))), bound);
@@ -79,6 +93,8 @@ class OneHead {
   }
 
   std::int64_t h;
+  std::int64_t window = 0;
+  double soft_cap = 0.0;
   at::Tensor q, k, v, dout, out, dq, dk, dv, lse;
 };
 
@@ -92,6 +108,34 @@ TEST(AttentionKernels, EverySetEqualsFloat64) {
       OneHead rounded(head_dim, at::ScalarType::BFloat16);
       rounded.run(set.bf16);
       rounded.check(0.016, 0.06);
+    }
+  }
+}
+
+struct Variant {
+  std::int64_t window;
+  double soft_cap;
+};
+
+// Windows inside one block of keys, across several, of one key and longer than the text.
+TEST(AttentionKernels, WindowsAndCapsEqualFloat64) {
+  for (const KernelSet& set : available_kernel_sets()) {
+    for (const auto [window, soft_cap] : {Variant{1, 0.0}, Variant{5, 0.0}, Variant{64, 0.0},
+                                          Variant{70, 1.5}, Variant{500, 0.3}, Variant{0, 2.0}}) {
+      for (const std::int64_t head_dim : {7, 32}) {
+        SCOPED_TRACE(testing::Message() << set.isa << ", heads of " << head_dim << ", window "
+                                        << window << ", cap " << soft_cap);
+        OneHead head(head_dim, at::ScalarType::Float);
+        head.window = window;
+        head.soft_cap = soft_cap;
+        head.run(set.f32);
+        head.check(2e-6, 1e-5);
+        OneHead rounded(head_dim, at::ScalarType::BFloat16);
+        rounded.window = window;
+        rounded.soft_cap = soft_cap;
+        rounded.run(set.bf16);
+        rounded.check(0.03, 0.12);
+      }
     }
   }
 }

@@ -82,13 +82,13 @@ TEST(RmsNorm, GradientEqualsFiniteDifferences) {
   const at::Tensor y = at::empty({5, 11}, kF64);
   const at::Tensor rstd = at::empty({5}, kF64);
   const auto objective = [&] {
-    add_rms_norm(x, at::Tensor(), gain, 1e-5, at::Tensor(), y, rstd);
+    add_rms_norm(x, at::Tensor(), {gain, 1.0}, 1e-5, at::Tensor(), y, rstd);
     return (y * weight).sum().item<double>();
   };
   (void)objective();
   const at::Tensor dx = at::zeros({5, 11}, kF64);
   const at::Tensor dgain = at::zeros({11}, kF64);
-  rms_norm_backward(weight, x, gain, rstd, dx, dgain);
+  rms_norm_backward(weight, x, {gain, 1.0}, rstd, dx, dgain);
   check_gradient(x, dx, objective);
   check_gradient(gain, dgain, objective);
 }
@@ -97,7 +97,7 @@ TEST(Rope, RotatesPairsByPositionAndBack) {
   ModelConfig config;
   config.head_dim = 6;
   config.rope.theta = 100.0;
-  const RopeTable table = make_rope_table(config, 9);
+  const RopeTable table = make_rope_table(config.rope, config.rotary_dim(), 9);
   const at::Tensor positions = at::empty({4}, at::ScalarType::Int);
   for (int i = 0; i < 4; ++i) {
     positions.mutable_data_ptr<std::int32_t>()[i] = 2 * i + 1;

@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "core/model/families.h"
 #include "core/transformer/workspace.h"
 #include "tests/core/tiny_model.h"
 #include "tests/support/expect_error.h"
@@ -71,6 +72,72 @@ TEST(Transformer, GradientsOfBiasesEqualFiniteDifferences) {
   config.attention_bias = true;
   config.mlp_bias = true;
   expect_finite_differences(config);
+}
+
+/// A tiny model of a family: what its config.json says by default, with windows that are shorter
+/// than the longest segment.
+ModelConfig tiny_family(const Family& family) {
+  ModelConfig c = family.defaults;
+  const ModelConfig tiny = tiny_config(2, c.tie_word_embeddings, c.activation);
+  c.vocab_size = tiny.vocab_size;
+  c.hidden_size = tiny.hidden_size;
+  c.intermediate_size = tiny.intermediate_size;
+  c.num_layers = tiny.num_layers;
+  c.num_heads = tiny.num_heads;
+  c.num_kv_heads = tiny.num_kv_heads;
+  c.head_dim = tiny.head_dim;
+  c.max_position_embeddings = tiny.max_position_embeddings;
+  if (c.sliding_window) {
+    c.sliding_window = 3;
+    c.use_sliding_window = has_key(family, "use_sliding_window");
+    if (has_key(family, "layer_types")) {
+      c.layer_types = {"sliding_attention", "full_attention"};
+    }
+  }
+  if (has_key(family, "no_rope_layers")) {
+    c.no_rope_layers = {1, 0};
+  }
+  if (c.attn_logit_softcapping) {
+    c.attn_logit_softcapping = 1.5;
+    c.final_logit_softcapping = 2.0;
+  }
+  if (has_key(family, "embedding_multiplier")) {
+    c.embedding_multiplier = 3.0;
+    c.residual_multiplier = 0.4;
+    c.attention_multiplier = 0.3;
+    c.logits_scaling = 2.0;
+  }
+  if (family.has_partial_rope) {
+    c.partial_rotary_factor = 0.7;
+  }
+  return c;
+}
+
+TEST(Transformer, GradientsOfEveryFamilyEqualFiniteDifferences) {
+  for (const Family& family : families()) {
+    SCOPED_TRACE(family.architecture);
+    const ModelConfig config = tiny_family(family);
+    config.validate();
+    expect_finite_differences(config);
+  }
+}
+
+TEST(Transformer, EveryFamilyDecodesWhatItComputesAtOnce) {
+  for (const Family& family : families()) {
+    SCOPED_TRACE(family.architecture);
+    const ModelConfig config = tiny_family(family);
+    const ParamMap params = random_params(config, 0.4, 1);
+    const Batch batch = packed_batch(1, 11, {11}, config.vocab_size, 3);
+    const at::Tensor hidden = hidden_states(config, params, batch.tokens, batch.segment_starts);
+    const at::Tensor logits = head_logits(config, params, hidden);
+    Decoder decoder(config, params, 11);
+    const auto* tokens = batch.tokens.const_data_ptr<std::int64_t>();
+    for (std::int64_t i = 0; i < 11; ++i) {
+      const std::vector<std::int32_t> next = {static_cast<std::int32_t>(tokens[i])};
+      const at::Tensor one = decoder.feed(next);
+      EXPECT_LE(max_difference(one, logits.select(0, i)), 1e-5) << "position " << i;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Gradients,
@@ -131,7 +198,8 @@ TEST(Transformer, ABatchIsPackedForADevice) {
   const Batch third = packed_batch(3, 5, {1, 1, 1, 1, 1, 1, 4, 5}, 19, 5);
   const void* address = nullptr;
   for (const Batch* batch : {&first, &second, &third}) {
-    const DeviceBatch& sent = workspace.impl().upload(*batch, at::kCPU);
+    const DeviceBatch& sent =
+        workspace.impl().upload(tiny_config(2, true, Activation::kSilu), *batch, at::kCPU);
     EXPECT_TRUE(sent.tokens.equal(batch->tokens));
     EXPECT_TRUE(sent.targets.equal(batch->targets));
     std::vector<std::int32_t> starts = batch->segment_starts;
@@ -150,8 +218,9 @@ TEST(Transformer, ABatchIsPackedForADevice) {
     }
     address = sent.packed.const_data_ptr();
   }
-  EXPECT_ERROR(workspace.impl().upload(packed_batch(3, 5, {6, 9}, 19, 6), at::kCPU), kMismatch,
-               "a segment has 9 positions, a row 5");
+  EXPECT_ERROR(workspace.impl().upload(tiny_config(2, true, Activation::kSilu),
+                                       packed_batch(3, 5, {6, 9}, 19, 6), at::kCPU),
+               kMismatch, "a segment has 9 positions, a row 5");
 }
 
 TEST(Transformer, ChunkRowsDoNotMatter) {

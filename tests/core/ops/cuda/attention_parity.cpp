@@ -40,8 +40,8 @@ struct Case {
     rtol = dtype == at::kBFloat16 ? 6e-2 : dtype == at::kFloat ? 2e-5 : rtol;
   }
   [[nodiscard]] std::string name() const {
-    return concat(shape.num_kv_heads, " key-value heads of ", shape.head_dim, " in ",
-                  c10::toString(dtype));
+    return concat(shape.num_kv_heads, " key-value heads of ", shape.head_dim, ", window ",
+                  shape.window, ", cap ", shape.soft_cap, " in ", c10::toString(dtype));
   }
 };
 
@@ -54,6 +54,15 @@ std::vector<Case> cases() {
   }
   for (const AttentionShape& shape : {AttentionShape{2, 1, 264}, {2, 2, 1}}) {
     out.emplace_back(shape, kPrecisions[0]);
+  }
+  // A window inside a warp's keys, of more than those, of two keys; a cap; another scale.
+  for (const Precision& precision : kPrecisions) {
+    for (AttentionShape shape : {AttentionShape{4, 2, 16, 0.3, 0.0, 7},
+                                 {4, 2, 22, 0.0, 1.5, 40},
+                                 {2, 1, 8, 0.0, 0.0, 2},
+                                 {2, 1, 24, 0.0, 0.7, 0}}) {
+      out.emplace_back(shape, precision);
+    }
   }
   return out;
 }

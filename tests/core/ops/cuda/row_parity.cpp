@@ -37,17 +37,18 @@ TEST_F(CudaOpsTest, AddRmsNorm) {
         const at::Tensor sum = x.clone();
         const at::Tensor y = at::empty({3, d}, dtype);
         const at::Tensor rstd = at::empty({3}, acc_dtype(dtype));
-        add_rms_norm(sum, delta, gain, 1e-5, with_delta ? sum : at::Tensor(), y, rstd);
+        const double offset = with_delta ? 1.0 : 0.0;
+        add_rms_norm(sum, delta, {gain, offset}, 1e-5, with_delta ? sum : at::Tensor(), y, rstd);
         const at::Tensor again = at::empty({3, d}, dtype);
-        apply_rms_norm(sum, gain, rstd, again);
+        apply_rms_norm(sum, {gain, offset}, rstd, again);
         const auto got = outputs([&] {
           const at::Tensor s = there(x);  // `sum` may be x
           const at::Tensor out = there(at::zeros({3, d}, dtype));
           const at::Tensor r = there(at::zeros({3}, rstd.scalar_type()));
-          twin().add_rms_norm(s, there(delta), there(gain), 1e-5, with_delta ? s : at::Tensor(),
-                              out, r);
+          twin().add_rms_norm(s, there(delta), {there(gain), offset}, 1e-5,
+                              with_delta ? s : at::Tensor(), out, r);
           const at::Tensor applied = there(at::zeros({3, d}, dtype));
-          twin().apply_rms_norm(s, there(gain), r, applied);
+          twin().apply_rms_norm(s, {there(gain), offset}, r, applied);
           return std::vector{s, out, r, applied};
         });
         expect_same(got[0], sum, "the sum, " + what);
@@ -66,6 +67,7 @@ TEST_F(CudaOpsTest, RmsNormBackward) {
     for (const std::int64_t d : kWidths) {
       // Parts of unequal length; more parts than a block of the sum has warps.
       const std::int64_t rows = d == 37 ? 323 : 19;
+      const double offset = d % 2 == 0 ? 1.0 : 0.0;
       const std::string what = concat(rows, " rows of ", d, " in ", c10::toString(dtype));
       const at::Tensor x = random({rows, d}, dtype);
       const at::Tensor dy = random({rows, d}, dtype);
@@ -77,10 +79,11 @@ TEST_F(CudaOpsTest, RmsNormBackward) {
       const auto got = outputs([&] {
         const at::Tensor out = there(dx);
         const at::Tensor out_gain = there(dgain);
-        twin().rms_norm_backward(there(dy), there(x), there(gain), there(rstd), out, out_gain);
+        twin().rms_norm_backward(there(dy), there(x), {there(gain), offset}, there(rstd), out,
+                                 out_gain);
         return std::vector{out, out_gain};
       });
-      rms_norm_backward(dy, x, gain, rstd, dx, dgain);
+      rms_norm_backward(dy, x, {gain, offset}, rstd, dx, dgain);
       expect_close(got[0], dx, rtol, "dx, " + what);
       expect_close(got[1], dgain, dtype == at::kDouble ? 1e-12 : 2e-5, "dgain, " + what);
     }
@@ -89,11 +92,19 @@ TEST_F(CudaOpsTest, RmsNormBackward) {
 
 TEST_F(CudaOpsTest, Rope) {
   for (const auto& [dtype, rtol] : kPrecisions) {
-    for (const std::int64_t head_dim : {2, 6, 16, 64, 80}) {
+    for (const auto& [head_dim, part] : std::vector<std::pair<std::int64_t, double>>{{2, 1.0},
+                                                                                     {6, 1.0},
+                                                                                     {16, 1.0},
+                                                                                     {64, 1.0},
+                                                                                     {80, 1.0},
+                                                                                     {12, 0.5},
+                                                                                     {32, 0.5},
+                                                                                     {24, 0.75}}) {
       ModelConfig config;
       config.head_dim = head_dim;
       config.rope.theta = 10000.0;
-      const RopeTable table = make_rope_table(config, 50);
+      config.partial_rotary_factor = part;
+      const RopeTable table = make_rope_table(config.rope, config.rotary_dim(), 50);
       const at::Tensor positions = at::randint(50, {7}, at::kInt);
       const at::Tensor x = random({7, 3 * head_dim}, dtype);
       for (const bool inverse : {false, true}) {
@@ -105,8 +116,9 @@ TEST_F(CudaOpsTest, Rope) {
         });
         const at::Tensor expected = x.clone();
         rope_(expected, head_dim, table, positions, inverse);
-        expect_close(got[0], expected, rtol,
-                     concat("heads of ", head_dim, " in ", c10::toString(dtype)));
+        expect_close(
+            got[0], expected, rtol,
+            concat(config.rotary_dim(), " of heads of ", head_dim, " in ", c10::toString(dtype)));
       }
     }
   }
