@@ -1,4 +1,4 @@
-// The one precompiled header (preset dev). Sources must build without it: preset ci does.
+// The rooms' precompiled header. Sources must build without it: preset asan does.
 #pragma once
 
 #include <ATen/core/Tensor.h>

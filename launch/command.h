@@ -1,4 +1,4 @@
-// What a command is: one row of the static table in cli.cpp.
+// What a command is: one row of the static table in commands/commands.cpp.
 //
 // Most commands are stages: functions of (input paths, resolved config, seed) that write one new
 // directory. A stage gives three functions over its config (plan, estimate, work); stage_driver.h

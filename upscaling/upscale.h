@@ -1,4 +1,6 @@
 // The upscale stage: a model directory in, a wider one out, with its growth certificate.
+// HyperCloning is the only method so far, and is called by name; certificate.h and symmetry.h take
+// widths to be whole copies.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,10 @@
 // Many processes as one: the collectives that every stage may use.
 //
 // Implementations live in distributed/ (SingleProcess, which needs nothing, is in core): MPI for
-// CPU tensors, NCCL for CUDA tensors. All calls are collective: every rank makes the same calls in
-// the same order. One thread per process calls. Errors: kDistributed naming the operation and rank
-// when a peer failed or timed out.
+// CPU tensors, NCCL for CUDA tensors. Which one a process gets: run_process() in
+// launch/process.cpp; for CUDA tensors make_device_communicator() in distributed/device.h. All
+// calls are collective: every rank makes the same calls in the same order. One thread per process
+// calls. Errors: kDistributed naming the operation and rank when a peer failed or timed out.
 #pragma once
 
 #include <ATen/core/Tensor.h>

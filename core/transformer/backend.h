@@ -23,7 +23,8 @@ class DeviceGraph {
 
 /// What libgrowmerge_cuda.so hands back. A version mismatch between program and library is refused.
 struct CudaBackend {
-  static constexpr int kVersion = 2;
+  /// Goes up with every change of this struct or of CudaOps.
+  static constexpr int kVersion = 3;
   int version = 0;
   int num_devices = 0;
   std::string description;                // device names, CUDA, NCCL and cuDNN versions

@@ -1,4 +1,6 @@
 // What starts a stage: the words of its command line and what is laid over the environment.
+// Called by run_stage_process() in schedule.cpp; another launcher is a function beside
+// local_start() that is chosen there.
 #pragma once
 
 #include <filesystem>

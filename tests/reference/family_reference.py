@@ -1,7 +1,7 @@
 """Evaluation of families other than Llama: pairs scored by growmerge and by Transformers.
 
-A random model of each family that takes stories260K's tokenizer scores the first pairs of every tenth
-BLiMP paradigm; log-probabilities of both sentences against Transformers in float64, to 1e-4.
+A random model of each family and variant (families.py) that takes stories260K's tokenizer scores the first
+pairs of every tenth BLiMP paradigm; log-probabilities of both sentences against Transformers in float64, to 1e-4.
 """
 
 import json
@@ -15,7 +15,8 @@ from pathlib import Path
 try:
     import torch
     import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen2Config
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import families
 except ImportError as error:
     print(f"skipped: a peer is missing: {error}")
     sys.exit(77)
@@ -25,19 +26,11 @@ DATA = Path(os.environ.get("GROWMERGE_TEST_DATA", ROOT / "../shared/data")).reso
 BINARY = Path(os.environ.get("GROWMERGE_BINARY", ROOT / "build/dev/bin/growmerge"))
 TOOL = BINARY.parents[1] / "tests/eval/growmerge_eval_tool"
 SOURCE = DATA / "models/stories260K"
-SHAPE = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.2, "bos_token_id": 1,
-         "eos_token_id": 2}
 
 
 def make_model(folder, config):
-    torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:  # gains and biases that are not their initial values
-                parameter.add_(0.2 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
+    config.vocab_size = 512
+    families.make(config, seed=7, spread=0.2).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(SOURCE / name, folder)
 
@@ -86,8 +79,8 @@ def main():
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        compare(Path(folder), "llama-with-biases", LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True))
-        compare(Path(folder), "qwen2", Qwen2Config(**SHAPE))
+        for name, config in families.configs().items():
+            compare(Path(folder), name.replace(" ", "-").replace(",", ""), config)
     return 0
 
 

@@ -6,6 +6,9 @@ rounding of its terms). TIES likewise, except entries where some model's |delta|
 threshold: there "the k largest" is ambiguous and mergekit's choice arbitrary. Each such entry is
 checked to be one, and they may be 3 % at most. DARE-TIES gives mergekit our draws, made here from
 Philox's definition; it adds up its L1 norms in float32, hence 1e-5 of a difference.
+
+Every other family and variant (families.py): task arithmetic of two models against its formula in float64, to 1 unit in
+the last place, loaded by Transformers, where the merged model computes.
 """
 
 import os
@@ -25,6 +28,7 @@ try:
     from mergekit.merge import run_merge
     from mergekit.merge_methods.generalized_task_arithmetic import GeneralizedTaskArithmeticMerge
     from mergekit.options import MergeOptions
+    import families
 except ImportError as error:
     print(f"skipped: a peer is missing: {error}")
     sys.exit(77)
@@ -227,6 +231,33 @@ def recipes(root):
             "dtype": "float32"}
 
 
+def merge_variant(root, name, config):
+    sources = {}
+    for index, part in enumerate(("base", "one", "two")):
+        model = families.make(config, seed=20 + index)
+        model.save_pretrained(root / part)
+        sources[part] = load_file(root / part / "model.safetensors")
+    recipe = {"merge_method": "task_arithmetic", "base_model": str(root / "base"), "dtype": "float32", "models": [
+        {"model": str(root / part), "parameters": {"weight": weight}} for part, weight in (("one", 0.3), ("two", 0.5))]}
+    path = root / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    run([TOOL, path, root / "merged"])
+    merged = load_file(root / "merged" / "model.safetensors")
+    assert merged.keys() == sources["base"].keys(), f"{name}: other tensors"
+    worst = 0.0
+    for tensor, value in merged.items():
+        base, one, two = (sources[part][tensor].double() for part in ("base", "one", "two"))
+        expected = base + 0.3 * (one - base) + 0.5 * (two - base)
+        largest = torch.stack([base.abs(), one.abs(), two.abs()]).max(dim=0).values.float()
+        ulp = torch.from_numpy(np.spacing(largest.numpy())).double()
+        worst = max(worst, float(((value.double() - expected).abs() / ulp).max()))
+    model = AutoModelForCausalLM.from_pretrained(root / "merged")
+    assert type(model.config) is type(config), f"{name}: {type(model.config)}"
+    assert bool(model(torch.arange(3, 43).unsqueeze(0)).logits.isfinite().all()), f"{name}: not finite"
+    print(f"{name}: max {worst:.2f} ulp")
+    assert worst <= 1.0, f"{name}: {worst} ulp"
+
+
 def main():
     if not TOOL.exists():
         print(f"skipped: needs {TOOL}")
@@ -239,6 +270,9 @@ def main():
             make_models(root, family, tied, dtypes)
             for label, recipe in recipes(root):
                 compare(root, recipe, f"{family.model_type}-{label}-{'tied' if tied else 'untied'}")
+    for name, config in families.configs().items():
+        with tempfile.TemporaryDirectory() as folder:
+            merge_variant(Path(folder), name, config)
     print("merges equal mergekit's")
 
 
