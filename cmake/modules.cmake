@@ -9,20 +9,29 @@ endif()
 function(growmerge_flags target)
   target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}")
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${growmerge_warnings}>)
-  target_compile_definitions(${target} PRIVATE OMPI_SKIP_MPICXX)
+  # One header of LibTorch's brings all operators' unless told that each is included by name.
+  target_compile_definitions(${target} PRIVATE OMPI_SKIP_MPICXX AT_PER_OPERATOR_HEADERS)
 endfunction()
 
+# growmerge_pch(TARGET [OWNER]): shares the precompiled header of the rooms, or of OWNER (tests have one of their own).
 function(growmerge_pch target)
   if(NOT GROWMERGE_PCH)
     return()
   endif()
+  set(owner growmerge_core)
+  set(header "${CMAKE_SOURCE_DIR}/core/pch.h")
+  if(ARGN)
+    set(owner ${ARGN})
+    set(header "${CMAKE_SOURCE_DIR}/tests/support/pch.h")
+  endif()
   # Headers that come by the precompiled one no longer count as the system's, whose warnings are not shown; g++ 12 is
   # wrong about these two in its own std::string.
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-stringop-overflow;-Wno-array-bounds>")
-  if(target STREQUAL growmerge_core)
-    target_precompile_headers(growmerge_core PRIVATE "${CMAKE_SOURCE_DIR}/core/pch.h")
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>")  # for ccache
+  if(target STREQUAL owner)
+    target_precompile_headers(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${header}>")
   else()
-    target_precompile_headers(${target} REUSE_FROM growmerge_core)
+    target_precompile_headers(${target} REUSE_FROM ${owner})
   endif()
 endfunction()
 
