@@ -1,15 +1,15 @@
 #include "data/byte_stream.h"
 
-#include <zlib.h>
-#include <zstd.h>
-
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "core/base/error.h"
+#include "data/decompressor.h"
 
 namespace growmerge::data {
 namespace {
@@ -41,105 +41,82 @@ class PlainStream final : public ByteStream {
   std::uint64_t read_ = 0;
 };
 
-/// gzip, also of several members one after another (as bgzip and `cat a.gz b.gz` write).
-class GzipStream final : public ByteStream {
+class DecompressingStream final : public ByteStream {
  public:
-  explicit GzipStream(std::filesystem::path path) : file_(std::move(path)), input_(kBufferBytes) {
-    // zlib's code: the largest window, and gzip headers alone (no bare zlib stream).
-    constexpr int kGzipOnly = 15 + 16;
-    GM_CHECK(inflateInit2(&state_, kGzipOnly) == Z_OK, kInternal, "zlib cannot start");
-  }
-  GzipStream(const GzipStream&) = delete;
-  GzipStream& operator=(const GzipStream&) = delete;
-  ~GzipStream() override { inflateEnd(&state_); }
+  DecompressingStream(std::filesystem::path path, const Compression& kind)
+      : file_(std::move(path)), kind_(kind), decompressor_(kind.start()), buffer_(kBufferBytes) {}
 
   std::size_t read(char* bytes, std::size_t size) override {
-    state_.next_out = reinterpret_cast<Bytef*>(bytes);
-    state_.avail_out = static_cast<uInt>(std::min<std::size_t>(size, 1 << 30));
-    const uInt wanted = state_.avail_out;
     // Until there is a byte: callers take 0 for the end.
-    while (state_.avail_out == wanted) {
-      if (state_.avail_in == 0) {
-        state_.next_in = reinterpret_cast<Bytef*>(input_.data());
-        state_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
-        if (state_.avail_in == 0) {
-          // An empty file is no gzip file; what ends inside a member was cut off.
-          GM_CHECK(between_members_ && file_.file_bytes_read() > 0, kCorrupt, file_.path().string(),
-                   ": gzip data ends early, after ", file_.file_bytes_read(),
-                   " bytes: the file is truncated");
-          return 0;
-        }
+    for (;;) {
+      if (!inside_member_ && !begin_member()) {
+        return 0;
       }
-      if (between_members_) {
-        inflateReset(&state_);
-        between_members_ = false;
+      GM_CHECK(!input_.empty() || is_draining_ || fill(), kCorrupt, file_.path().string(), ": ",
+               kind_.name, " data ends early, after ", file_.file_bytes_read(),
+               " bytes: the file is truncated");
+      const Decompressor::Progress progress = run(bytes, size);
+      input_ = input_.subspan(progress.consumed);
+      inside_member_ = !progress.member_done;
+      // What did not fit waits inside, and comes without further input.
+      is_draining_ = inside_member_ && progress.produced == size;
+      if (progress.produced > 0) {
+        return progress.produced;
       }
-      const int result = inflate(&state_, Z_NO_FLUSH);
-      // Z_BUF_ERROR only says that it wants more input, which the next round reads.
-      GM_CHECK(result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR, kCorrupt,
-               file_.path().string(), ": damaged gzip data before byte ", file_.file_bytes_read(),
-               ": ", state_.msg != nullptr ? state_.msg : "unknown error");
-      between_members_ = result == Z_STREAM_END;
     }
-    return wanted - state_.avail_out;
   }
   std::uint64_t file_bytes_read() const override { return file_.file_bytes_read(); }
 
  private:
-  PlainStream file_;
-  std::vector<char> input_;
-  z_stream state_{};
-  bool between_members_ = true;
-};
-
-class ZstdStream final : public ByteStream {
- public:
-  explicit ZstdStream(std::filesystem::path path)
-      : file_(std::move(path)), state_(ZSTD_createDCtx(), &ZSTD_freeDCtx), input_(kBufferBytes) {
-    GM_CHECK(state_ != nullptr, kInternal, "zstd cannot start");
+  bool fill() {
+    input_ = {buffer_.data(), file_.read(buffer_.data(), buffer_.size())};
+    return !input_.empty();
   }
 
-  std::size_t read(char* bytes, std::size_t size) override {
-    ZSTD_outBuffer out{bytes, size, 0};
-    while (out.pos == 0) {
-      if (in_.pos == in_.size && !drain_) {
-        in_ = {input_.data(), file_.read(input_.data(), input_.size()), 0};
-        if (in_.size == 0) {
-          GM_CHECK(frame_done_ && file_.file_bytes_read() > 0, kCorrupt, file_.path().string(),
-                   ": zstd data ends early, after ", file_.file_bytes_read(),
-                   " bytes: the file is truncated");
-          return 0;
-        }
+  /// False at the end of the file. An empty file holds no member and was cut off: read() says so.
+  bool begin_member() {
+    while (!input_.empty() || fill()) {
+      // No format begins with a zero byte. Before the first member they are damage, not padding.
+      const bool is_padding = is_behind_member_ && input_.front() == 0;
+      if (!is_padding) {
+        break;
       }
-      const std::size_t result = ZSTD_decompressStream(state_.get(), &out, &in_);
-      GM_CHECK(ZSTD_isError(result) == 0, kCorrupt, file_.path().string(),
-               ": damaged zstd data before byte ", file_.file_bytes_read(), ": ",
-               ZSTD_getErrorName(result));
-      // 0 is the end of a frame; another may follow, as with gzip's members.
-      frame_done_ = result == 0;
-      drain_ = out.pos == out.size && !frame_done_;  // more output may be waiting inside
+      const auto text = std::find_if(input_.begin(), input_.end(), [](char c) { return c != 0; });
+      input_ = input_.subspan(static_cast<std::size_t>(text - input_.begin()));
     }
-    return out.pos;
+    if (input_.empty() && is_behind_member_) {
+      return false;
+    }
+    decompressor_->begin_member();
+    inside_member_ = is_behind_member_ = true;
+    return true;
   }
-  std::uint64_t file_bytes_read() const override { return file_.file_bytes_read(); }
 
- private:
+  Decompressor::Progress run(char* bytes, std::size_t size) {
+    try {
+      return decompressor_->run(input_, {bytes, size});
+    } catch (const Error& e) {
+      throw Error(e.code(), concat(file_.path().string(), ": ",
+                                   e.code() == ErrorCode::kCorrupt ? "damaged " : "", kind_.name,
+                                   " data before byte ", file_.file_bytes_read(), ": ", e.what()));
+    }
+  }
+
   PlainStream file_;
-  std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> state_;
-  std::vector<char> input_;
-  ZSTD_inBuffer in_{nullptr, 0, 0};
-  bool frame_done_ = false;
-  bool drain_ = false;
+  const Compression& kind_;
+  std::unique_ptr<Decompressor> decompressor_;
+  std::vector<char> buffer_;
+  std::span<const char> input_;  // of buffer_, what is not consumed
+  bool inside_member_ = false;
+  bool is_behind_member_ = false;  // of any member: the first has begun
+  bool is_draining_ = false;
 };
 
 }  // namespace
 
 std::unique_ptr<ByteStream> ByteStream::open(const std::filesystem::path& path) {
-  if (path.extension() == ".gz") {
-    return std::make_unique<GzipStream>(path);
-  }
-  if (path.extension() == ".zst") {
-    return std::make_unique<ZstdStream>(path);
+  if (const Compression* kind = compression_of(path)) {
+    return std::make_unique<DecompressingStream>(path, *kind);
   }
   return std::make_unique<PlainStream>(path);
 }

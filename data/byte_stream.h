@@ -1,4 +1,8 @@
-// The bytes of a file, decompressed on the way where its name ends in .gz or .zst.
+// The bytes of a file, decompressed on the way where its name tells so (data/decompressor.h).
+//
+// A compressed file may hold several members one after another, as `cat a.gz b.gz`, bgzip, pzstd
+// and `xz --block` writers make them; zero bytes behind a member are padding (tapes, `dd`) and are
+// skipped.
 #pragma once
 
 #include <cstddef>

@@ -33,7 +33,8 @@ fi
 # --- Debian packages -----------------------------------------------------------------------------------------------
 packages=(g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libxxhash-dev libutf8proc-dev libyaml-cpp-dev
-  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev libgtest-dev)
+  libboost-program-options-dev nlohmann-json3-dev libpcre2-dev libspdlog-dev zlib1g-dev libzstd-dev liblzma-dev libbz2-dev
+  libgtest-dev)
 # Faster builds (ccache, lld), faster JSON (simdjson), real text for the quickstart (mandoc) and tools that a few tests and
 # people use.
 optional=(ccache lld libsimdjson-dev mandoc bsdextrautils hdf5-tools procps)

@@ -1,6 +1,8 @@
 // Text files, plain and compressed, for the tests of this room.
 #pragma once
 
+#include <bzlib.h>
+#include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -40,6 +42,45 @@ inline std::string gzip_bytes(const std::string& text) {
 inline std::string zstd_bytes(const std::string& text) {
   std::string out(ZSTD_compressBound(text.size()), '\0');
   out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
+  return out;
+}
+
+/// As `zstd --long=31` packs what comes through a pipe: the window is 2 GiB whatever the text's
+/// size.
+inline std::string zstd_long_bytes(const std::string& text) {
+  ZSTD_CCtx* state = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(state, ZSTD_c_windowLog, 31);
+  // Small tables: the window alone is to be large.
+  for (const auto parameter : {ZSTD_c_hashLog, ZSTD_c_chainLog}) {
+    ZSTD_CCtx_setParameter(state, parameter, 10);
+  }
+  std::string out(ZSTD_compressBound(text.size()), '\0');
+  ZSTD_inBuffer in{text.data(), text.size(), 0};
+  ZSTD_outBuffer buffer{out.data(), out.size(), 0};
+  // Without ZSTD_e_end in the first call the size is not known, and the window not cut down to it.
+  ZSTD_compressStream2(state, &buffer, &in, ZSTD_e_flush);
+  ZSTD_compressStream2(state, &buffer, &in, ZSTD_e_end);
+  ZSTD_freeCCtx(state);
+  out.resize(buffer.pos);
+  return out;
+}
+
+inline std::string xz_bytes(const std::string& text) {
+  std::string out(lzma_stream_buffer_bound(text.size()), '\0');
+  std::size_t size = 0;
+  lzma_easy_buffer_encode(0, LZMA_CHECK_CRC64, nullptr,
+                          reinterpret_cast<const std::uint8_t*>(text.data()), text.size(),
+                          reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size());
+  out.resize(size);
+  return out;
+}
+
+inline std::string bzip2_bytes(const std::string& text) {
+  std::string out(text.size() + text.size() / 100 + 600, '\0');
+  auto size = static_cast<unsigned>(out.size());
+  BZ2_bzBuffToBuffCompress(out.data(), &size, const_cast<char*>(text.data()),
+                           static_cast<unsigned>(text.size()), 1, 0, 0);
+  out.resize(size);
   return out;
 }
 
