@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/special_files.h"
 
 namespace growmerge {
 
@@ -25,6 +26,7 @@ void io_error(const fs::path& path, const char* doing, int error) {
 }
 
 std::string read_file(const fs::path& path) {
+  check_no_special_file(path);
   std::ifstream in(path, std::ios::binary);
   GM_CHECK(in.good(), kNotFound, "cannot open '", path.string(),
            "': no such file, or no permission");

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "core/base/error.h"
+#include "core/base/failure.h"
 
 namespace growmerge {
 namespace {
@@ -52,10 +53,8 @@ void run_agreed(Communicator& comm, const std::function<void()>& work) {
   std::string failure;  // "<code> <message>"
   try {
     work();
-  } catch (const Error& e) {
-    failure = std::to_string(static_cast<int>(e.code())) + " " + e.what();
   } catch (const std::exception& e) {
-    failure = std::to_string(static_cast<int>(ErrorCode::kInternal)) + " " + e.what();
+    failure = std::to_string(static_cast<int>(code_of(e))) + " " + e.what();
   }
   if (comm.all_ok(failure.empty())) {
     return;
