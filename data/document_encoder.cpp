@@ -1,14 +1,13 @@
 // The part of data/tokenize.h that knows the tokenizer.
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <system_error>
 #include <utility>
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/contracts/communicator.h"
 #include "core/tokenizer/tokenizer.h"
 #include "data/tokenize.h"
@@ -26,12 +25,12 @@ fs::path directory_of(const fs::path& tokenizer) {
 
 /// null where there is no such file: which of them exist differs from model to model.
 nlohmann::json read_json(const fs::path& path) {
-  std::ifstream in(path);
-  if (!in) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
     return nullptr;
   }
   try {
-    return nlohmann::json::parse(in);
+    return nlohmann::json::parse(read_json_text(path));
   } catch (const nlohmann::json::exception& e) {
     fail(ErrorCode::kCorrupt, path.string(), ": bad JSON: ", e.what());
   }

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/log.h"
 #include "core/store/hashes.h"
 #include "core/store/safetensors.h"
@@ -95,7 +96,7 @@ void write_state(const fs::path& dir, const TrainingState& state, const AdamWSta
 
 Json read_state_json(const fs::path& dir) {
   const fs::path path = dir / kState;
-  const Json json = Json::parse(read_file(path), nullptr, false);
+  const Json json = Json::parse(read_json_text(path), nullptr, false);
   GM_CHECK(json.is_object(), kCorrupt, path.string(), ": not a JSON object");
   const int version = json.value("version", 0);
   GM_CHECK(version == TrainingState::kVersion, kUnsupported, path.string(), ": version ", version,

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/version.h"
 #include "eval/tasks/kind.h"
 
@@ -207,7 +208,7 @@ Results read_results(const std::filesystem::path& dir) {
   Results results;
   Json json;
   try {
-    json = Json::parse(read_file(path));
+    json = Json::parse(read_json_text(path));
     const int version = json.at("format_version");
     GM_CHECK(version == kResultsVersion, kUnsupported, path.string(), ": results of version ",
              version, ", this program reads version ", kResultsVersion);

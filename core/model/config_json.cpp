@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/model/families.h"
 #include "core/model/model_config.h"
 #include "core/model/model_config_keys.h"
@@ -472,6 +473,7 @@ ModelConfig read_config(Json json) {
 ModelConfig parse_model_config(const std::string& json_text, const std::string& name) {
   Json json;
   try {
+    check_json_depth(json_text, name);
     json = Json::parse(json_text);
   } catch (const Json::exception& e) {
     fail(ErrorCode::kCorrupt, name, ": not valid JSON: ", e.what());

@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/store/hashes.h"
 
 namespace growmerge {
@@ -79,7 +80,7 @@ std::optional<Manifest> read_manifest(const fs::path& dir) {
     return std::nullopt;
   }
   try {
-    const Json json = Json::parse(read_file(path));
+    const Json json = Json::parse(read_json_text(path));
     // Before any other field: another version may hold others.
     const int version = json.at("format_version").get<int>();
     GM_CHECK(version == Manifest::kVersion, kUnsupported, "'", path.string(),

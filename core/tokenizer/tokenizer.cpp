@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/store/hashes.h"
 #include "core/tokenizer/added_tokens.h"
 #include "core/tokenizer/bpe.h"
@@ -185,7 +186,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
            file.string(),
            " is no tokenizer.json: convert it once with Transformers, "
            "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), which writes tokenizer.json");
-  return parse(read_file(file), file.string());
+  return parse(read_json_text(file), file.string());
 }
 
 Tokenizer Tokenizer::parse(const std::string& json_text, const std::string& name) {
