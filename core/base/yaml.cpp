@@ -1,5 +1,6 @@
 #include "core/base/yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <sstream>
 
 #include "core/base/error.h"
@@ -63,6 +65,95 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
       break;
   }
   return out;
+}
+
+/// Goes through a text before it becomes nodes, and refuses what would never end: aliases that
+/// stand inside what they stand for, aliases of aliases that multiply (a "billion laughs"), lists
+/// in lists without end, and a stray "," or "]" between documents, at which yaml-cpp's LoadAll()
+/// stays for ever.
+class EndlessGuard : public YAML::EventHandler {
+ public:
+  explicit EndlessGuard(const std::string& name) : name_(name) {}
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (mark.pos == last_document_) {
+      refuse(mark, "not valid YAML: nothing can begin with the character that stands here");
+    }
+    last_document_ = mark.pos;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t anchor) override { add(anchor, 1); }
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t anchor,
+                const std::string&) override {
+    add(anchor, 1);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, anchor);
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, anchor);
+  }
+  void OnMapEnd() override { close(); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto is_this = [anchor](const Open& one) { return one.anchor == anchor; };
+    if (std::any_of(open_.begin(), open_.end(), is_this)) {
+      refuse(mark, "an alias stands inside what it stands for");
+    }
+    const std::size_t nodes = nodes_of_[anchor];
+    copied_ += nodes;
+    if (copied_ > kMostCopied) {
+      refuse(mark, concat("the aliases up to here stand for more than ", kMostCopied, " values"));
+    }
+    add(0, nodes);
+  }
+
+ private:
+  struct Open {
+    YAML::anchor_t anchor;  // 0: none
+    std::size_t nodes;      // inside, those of aliases included
+  };
+  static constexpr std::size_t kDeepest = 200;
+  static constexpr std::size_t kMostCopied = 20'000;
+
+  [[noreturn]] void refuse(const YAML::Mark& mark, const std::string& why) const {
+    fail(ErrorCode::kInvalidArgument, name_, ":", mark.line + 1, ":", mark.column + 1, ": ", why);
+  }
+  void open(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    open_.push_back({anchor, 1});
+    if (open_.size() > kDeepest) {
+      refuse(mark, concat("lists or maps are nested more than ", kDeepest, " deep"));
+    }
+  }
+  void close() {
+    const Open done = open_.back();
+    open_.pop_back();
+    add(done.anchor, done.nodes);
+  }
+  void add(YAML::anchor_t anchor, std::size_t nodes) {
+    if (anchor != 0) {
+      nodes_of_[anchor] = nodes;
+    }
+    if (!open_.empty()) {
+      open_.back().nodes += nodes;
+    }
+  }
+
+  const std::string& name_;
+  int last_document_ = -1;
+  std::vector<Open> open_;
+  std::map<YAML::anchor_t, std::size_t> nodes_of_;
+  std::size_t copied_ = 0;
+};
+
+void check_ends(const std::string& text, const std::string& name) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  EndlessGuard guard(name);
+  while (parser.HandleNextDocument(guard)) {
+  }
 }
 
 /// The one place where yaml-cpp's exceptions become ours.
@@ -198,6 +289,7 @@ const std::string& YamlNode::as_string() const {
 
 YamlNode parse_yaml_text(const std::string& text, const std::string& name) {
   return translate(name, [&] {
+    check_ends(text, name);
     // All, because Load() would take the first one and drop the rest unseen.
     const std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.empty()) {
