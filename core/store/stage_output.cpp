@@ -36,9 +36,27 @@ bool is_same_file(const fs::path& path, int fd) {
          named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
 }
 
+/// A directory of that name which no stage has begun is somebody's own: it must not be emptied, nor
+/// become part of the output; least of all what a link leads to.
+void check_is_ours(const fs::path& tmp) {
+  const fs::file_status status = fs::symlink_status(tmp);
+  if (!fs::exists(status)) {
+    return;
+  }
+  const bool is_ours =
+      fs::is_directory(status) && (fs::exists(tmp / kLockName) || fs::is_empty(tmp));
+  GM_CHECK(is_ours, kInvalidArgument, "'", tmp.string(), "' is ",
+           fs::is_symlink(status)     ? "a link"
+           : fs::is_directory(status) ? "a directory that growmerge did not make"
+                                      : "a file",
+           ", and that name is needed while the output is written: move it away, or choose another "
+           "--out");
+}
+
 /// Makes the directory `tmp` and locks tmp/.lock; -1 where the file system has no locks. A file and
 /// not the directory itself, because NFS locks only what is open for writing.
 int lock_partial(const fs::path& tmp) {
+  check_is_ours(tmp);
   const fs::path path = tmp / kLockName;
   // Again where the owner has renamed or removed the directory between two of our calls.
   for (int attempt = 0; attempt < 10; ++attempt) {

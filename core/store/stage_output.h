@@ -13,7 +13,8 @@ class StageOutput {
  public:
   /// Makes NAME.tmp (keeps what is there when keep_partial) and holds a lock on NAME.tmp/.lock
   /// while this lives, where the file system has locks. Errors: kInvalidArgument when NAME exists
-  /// already, or when another process is writing it (named with its host).
+  /// already, when another process is writing it (named with its host), or when NAME.tmp is
+  /// somebody's own: a link, a file, or a directory without that lock and not empty.
   explicit StageOutput(std::filesystem::path name, bool keep_partial = false);
   ~StageOutput();
   StageOutput(const StageOutput&) = delete;

@@ -142,6 +142,31 @@ TEST(StageOutput, IsNotPublishedWhenItsDirectoryWasReplaced) {
   EXPECT_FALSE(fs::exists(name));
 }
 
+TEST(StageOutput, WhatSomebodyElseCallsSoIsNeitherEmptiedNorTakenIn) {
+  const TemporaryDirectory dir;
+  const fs::path name = dir.path() / "out";
+  const fs::path partial = dir.path() / "out.tmp";
+  fs::create_directories(partial);
+  write_text(partial / "precious.txt", "mine");
+  for (const bool keep : {false, true}) {
+    EXPECT_ERROR(StageOutput(name, keep), kInvalidArgument, "out.tmp", "did not make", "--out");
+  }
+  EXPECT_ERROR(discard_unfinished(name), kInvalidArgument, "did not make");
+  EXPECT_TRUE(fs::exists(partial / "precious.txt"));
+  fs::rename(partial, dir.path() / "victim");
+  fs::create_directory_symlink(dir.path() / "victim", partial);
+  EXPECT_ERROR(StageOutput(name), kInvalidArgument, "is a link");
+  EXPECT_ERROR(discard_unfinished(name), kInvalidArgument, "is a link");
+  EXPECT_TRUE(fs::exists(dir.path() / "victim" / "precious.txt"));
+  fs::remove(partial);
+  write_text(partial, "a file");
+  EXPECT_ERROR(StageOutput(name), kInvalidArgument, "is a file");
+  fs::remove(partial);
+  fs::create_directories(partial);  // empty: nothing can be lost
+  StageOutput(name).finish(example());
+  EXPECT_TRUE(fs::exists(name));
+}
+
 TEST(StageOutput, LeavesNoLockBehindAndWhatIsUnfinishedCanBeDiscarded) {
   const TemporaryDirectory dir;
   const fs::path name = dir.path() / "out";
