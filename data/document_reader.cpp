@@ -1,6 +1,5 @@
 #include "data/document_reader.h"
 
-#include <glob.h>
 #ifdef GROWMERGE_HAVE_SIMDJSON
 #include <simdjson.h>
 #endif
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/json_text.h"
 #include "data/byte_stream.h"
 #include "data/utf8.h"
 
@@ -21,51 +21,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What is longer is a file that is not what its name says, and would fill the memory first.
-constexpr std::size_t kLargestDocument = std::size_t{1} << 30;
-
-enum class Kind { kUnknown, kText, kJsonLines };
-
-Kind kind_of(fs::path path) {
-  if (path.extension() == ".gz" || path.extension() == ".zst") {
-    path.replace_extension();
-  }
-  const fs::path extension = path.extension();
-  if (extension == ".txt") {
-    return Kind::kText;
-  }
-  return extension == ".jsonl" || extension == ".ndjson" ? Kind::kJsonLines : Kind::kUnknown;
+/// What is between the first and the last character that is no white space.
+std::string_view without_blanks(std::string_view line) {
+  constexpr const char* kBlanks = " \t\r\n\v\f";
+  const std::size_t begin = line.find_first_not_of(kBlanks);
+  return begin == std::string_view::npos
+             ? std::string_view()
+             : line.substr(begin, line.find_last_not_of(kBlanks) + 1 - begin);
 }
 
-void add_directory(const fs::path& dir, std::vector<fs::path>& files) {
-  std::error_code error;
-  for (auto it = fs::recursive_directory_iterator(dir, error); it != fs::end(it);
-       it.increment(error)) {
-    GM_CHECK(!error, kIo, dir.string(), ": cannot list: ", error.message());
-    const std::string name = it->path().filename().string();
-    // Hidden folders hold other programs' files (.git, .cache); a .txt there is no text to train
-    // on.
-    if (name.starts_with('.')) {
-      it.disable_recursion_pending();
-    } else if (it->is_regular_file(error) && kind_of(it->path()) != Kind::kUnknown) {
-      files.push_back(it->path());
-    }
-  }
-  GM_CHECK(!error, kIo, dir.string(), ": cannot list: ", error.message());
-}
+bool is_blank(std::string_view line) { return without_blanks(line).empty(); }
 
-std::vector<fs::path> match_pattern(const std::string& pattern) {
-  glob_t result{};
-  // GLOB_ERR: a directory that cannot be read must not silently give fewer files.
-  const int status = glob(pattern.c_str(), GLOB_NOSORT | GLOB_ERR, nullptr, &result);
-  std::vector<fs::path> paths(result.gl_pathv, result.gl_pathv + result.gl_pathc);
-  globfree(&result);
-  GM_CHECK(status == 0 || status == GLOB_NOMATCH, kIo, pattern, ": cannot list a directory of it");
-  return paths;
-}
-
-bool is_blank(std::string_view line) {
-  return line.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos;
+/// By its byte order mark.
+bool is_utf16(std::string_view bytes) {
+  return bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF");
 }
 
 std::string position(const fs::path& file, std::uint64_t line) {
@@ -125,6 +94,7 @@ std::optional<Document> parse_json_fast([[maybe_unused]] const RawDocument& raw,
 
 Document parse_json(const RawDocument& raw, const TextInput& input, const fs::path& file) {
   const std::string where = position(file, raw.line);
+  check_json_depth(raw.bytes, file, raw.line);
   nlohmann::json object;
   try {
     object = nlohmann::json::parse(raw.bytes);
@@ -133,10 +103,14 @@ Document parse_json(const RawDocument& raw, const TextInput& input, const fs::pa
     std::string_view what = e.what();
     const std::size_t column = what.find("column ");
     what.remove_prefix(column == std::string_view::npos ? 0 : column);
-    fail(ErrorCode::kCorrupt, where, ": bad JSON: ", what);
+    // "[" or "{" alone begins JSON that goes over several lines.
+    const std::string_view line = without_blanks(raw.bytes);
+    const bool goes_on = line == "[" || line == "{" || line == "[{";
+    fail(ErrorCode::kCorrupt, where, ": bad JSON: ", what,
+         goes_on ? ": " + lines_advice(file) : "");
   }
   GM_CHECK(object.is_object(), kCorrupt, where, ": a line must be a JSON object, got ",
-           object.type_name());
+           object.type_name(), object.is_array() ? ": " + lines_advice(file) : "");
   const auto text = object.find(input.text_field);
   GM_CHECK(text != object.end(), kNotFound, where, ": no field '", input.text_field,
            "' (fields: ", known_fields(object), "): name it with `text_field`");
@@ -155,32 +129,8 @@ Document parse_json(const RawDocument& raw, const TextInput& input, const fs::pa
 
 }  // namespace
 
-std::vector<fs::path> expand_input(const std::string& path) {
-  std::error_code ignored;
-  std::vector<fs::path> files;
-  std::vector<fs::path> named{path};
-  if (!fs::exists(path, ignored) && path.find_first_of("*?[") != std::string::npos) {
-    named = match_pattern(path);
-  }
-  for (const fs::path& name : named) {
-    if (fs::is_directory(name, ignored)) {
-      add_directory(name, files);
-      continue;
-    }
-    GM_CHECK(fs::exists(name, ignored), kNotFound, name.string(), ": no such file or directory");
-    GM_CHECK(kind_of(name) != Kind::kUnknown, kUnsupported, name.string(),
-             ": its kind is not known: .txt, .jsonl or .ndjson, also with .gz or .zst, are read");
-    files.push_back(name);
-  }
-  GM_CHECK(!files.empty(), kNotFound, path, ": no .txt or .jsonl file (also .gz, .zst) is there");
-  // By bytes: neither the locale nor the file system's order may decide what is read first.
-  std::sort(files.begin(), files.end(),
-            [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
-  return files;
-}
-
-RawReader::RawReader(const TextInput& input)
-    : lines_(input.lines), files_(expand_input(input.path)), buffer_(1 << 18) {
+RawReader::RawReader(const TextInput& input, std::size_t longest)
+    : lines_(input.lines), longest_(longest), files_(expand_input(input.path)), buffer_(1 << 18) {
   for (const fs::path& file : files_) {
     std::error_code ignored;
     // For a progress line alone, so a size that cannot be read is no error.
@@ -206,9 +156,20 @@ void RawReader::next_file() {
   ++file_;
 }
 
+/// What is too long is passed over: it would fill the memory before anybody could complain of it.
+void RawReader::append(RawDocument& document, std::string_view bytes) const {
+  document.is_too_long |= document.bytes.size() + bytes.size() > longest_;
+  if (document.is_too_long) {
+    document.bytes = std::string();
+  } else {
+    document.bytes += bytes;
+  }
+}
+
 /// False at the file's end; a last line without a newline counts.
-bool RawReader::next_line(std::string& line) {
-  line.clear();
+bool RawReader::next_line(RawDocument& document) {
+  document.bytes.clear();
+  document.is_too_long = false;
   ++line_;
   for (bool any = false;;) {
     if (begin_ == end_ && !fill()) {
@@ -220,9 +181,7 @@ bool RawReader::next_line(std::string& line) {
     const auto* newline = static_cast<const char*>(std::memchr(from, '\n', end_ - begin_));
     const std::size_t length =
         newline != nullptr ? static_cast<std::size_t>(newline - from) : end_ - begin_;
-    GM_CHECK(line.size() + length <= kLargestDocument, kCorrupt, position(files_[file_], line_),
-             ": line is longer than ", kLargestDocument, " bytes");
-    line.append(from, length);
+    append(document, {from, length});
     begin_ += length;
     if (newline != nullptr) {
       ++begin_;
@@ -233,38 +192,38 @@ bool RawReader::next_line(std::string& line) {
 
 bool RawReader::next(RawDocument& document) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  document.bytes.clear();
+  document.is_too_long = false;
   for (; file_ < files_.size(); next_file()) {
     // The reader stops behind each document and comes back here.
     const bool opened = stream_ == nullptr;
     if (opened) {
       stream_ = ByteStream::open(files_[file_]);
+      kind_ = text_kind_of(files_[file_]);
       begin_ = end_ = 0;
       line_ = 0;
     }
     document.file = static_cast<std::uint32_t>(file_);
-    if (kind_of(files_[file_]) == Kind::kText && !lines_) {
+    document.kind = kind_;
+    if (kind_ == TextKind::kText && !lines_) {
       if (!opened) {
         continue;  // this file was the document before
       }
       document.line = 0;
-      document.bytes.clear();
       while (fill()) {
-        GM_CHECK(document.bytes.size() + end_ <= kLargestDocument, kCorrupt, files_[file_].string(),
-                 ": one document is longer than ", kLargestDocument,
-                 " bytes: split the file, or set `lines: true`");
-        document.bytes.append(buffer_.data(), end_);
+        append(document, {buffer_.data(), end_});
       }
       if (document.bytes.starts_with(kByteOrderMark)) {
         document.bytes.erase(0, kByteOrderMark.size());
       }
       return true;
     }
-    while (next_line(document.bytes)) {
+    while (next_line(document)) {
       // Windows editors put one in front of the file; it is no part of the text.
       if (line_ == 1 && document.bytes.starts_with(kByteOrderMark)) {
         document.bytes.erase(0, kByteOrderMark.size());
       }
-      if (!is_blank(document.bytes)) {
+      if (document.is_too_long || !is_blank(document.bytes)) {
         document.line = line_;
         return true;
       }
@@ -274,7 +233,13 @@ bool RawReader::next(RawDocument& document) {
 }
 
 Document parse_document(const RawDocument& raw, const TextInput& input, const fs::path& file) {
-  const bool is_json = kind_of(file) == Kind::kJsonLines;
+  const bool is_json = raw.kind == TextKind::kJsonLines;
+  GM_CHECK(!raw.is_too_long, kCorrupt, position(file, raw.line), ": ",
+           raw.line == 0 ? "the file, one document," : "the line", " is too long (",
+           RawReader::kLongest, " bytes are read): ",
+           is_json         ? lines_advice(file)
+           : raw.line == 0 ? "split it, or set `lines: true`"
+                           : "split it");
   if (is_json) {  // which also finds what is not UTF-8
     if (std::optional<Document> document = parse_json_fast(raw, input, file)) {
       return std::move(*document);
@@ -283,7 +248,8 @@ Document parse_document(const RawDocument& raw, const TextInput& input, const fs
   const std::optional<std::size_t> invalid = find_invalid_utf8(raw.bytes);
   GM_CHECK(!invalid, kCorrupt, position(file, raw.line), ": byte ", *invalid + 1,
            raw.line == 0 ? " of the file" : " of the line",
-           " is not valid UTF-8: convert the file (for example with iconv)");
+           " is not valid UTF-8: convert the file with iconv -f ",
+           is_utf16(raw.bytes) ? "UTF-16" : "ITS_ENCODING", " -t UTF-8");
   if (is_json) {
     return parse_json(raw, input, file);
   }
