@@ -10,7 +10,10 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/base/progress.h"
+#include "core/base/white_space.h"
 #include "core/contracts/communicator.h"
 #include "data/ordered_pool.h"
 #include "data/positioned_file.h"
@@ -24,6 +27,8 @@ namespace fs = std::filesystem;
 
 // Long enough that handing out costs nothing, short enough that many ranks get equal shares.
 constexpr std::size_t kChunkBytes = 1 << 18;
+// Of the documents of a language that are skipped, so many are listed: enough to see what is wrong.
+constexpr std::size_t kListedBadLines = 1000;
 
 struct RawChunk {
   const TextInput* input = nullptr;
@@ -37,7 +42,9 @@ struct Chunk {
   std::vector<std::uint64_t> lengths;  // tokens of each document
   std::vector<std::uint32_t> bytes;    // of each document's text
   std::uint64_t characters = 0;
+  std::uint64_t words = 0;
   std::uint64_t empty_documents = 0;
+  std::vector<BadLine> bad_lines;  // skipped
 };
 
 /// What every rank must know of a chunk; sent as it lies in memory.
@@ -47,24 +54,49 @@ struct ChunkCounts {
   std::uint64_t documents = 0;
   std::uint64_t bytes = 0;
   std::uint64_t characters = 0;
+  std::uint64_t words = 0;
   std::uint64_t empty_documents = 0;
+  std::uint64_t bad_lines = 0;
 };
 
-Chunk encode_chunk(const RawChunk& raw, const DocumentEncoder& encoder,
-                   const TokenShardInfo& info) {
+/// A skipped document with the number of its chunk, by which those of all ranks are put in order.
+using ListedBadLine = std::pair<std::uint64_t, BadLine>;
+
+/// Nothing where the document cannot be read and `policy` skips it: then it is noted in the chunk.
+std::optional<Document> parse_or_note(const RawDocument& raw, const RawChunk& from,
+                                      const BadLinesConfig& policy, Chunk& chunk) {
+  const fs::path& file = (*from.files)[raw.file];
+  try {
+    return parse_document(raw, *from.input, file);
+  } catch (const Error& e) {
+    if (!policy.skips() || (e.code() != ErrorCode::kCorrupt && e.code() != ErrorCode::kNotFound)) {
+      throw;
+    }
+    chunk.bad_lines.push_back({file.string(), raw.line, e.what()});
+    return std::nullopt;
+  }
+}
+
+Chunk encode_chunk(const RawChunk& raw, const DocumentEncoder& encoder, const TokenShardInfo& info,
+                   const BadLinesConfig& policy) {
   Chunk chunk;
   for (const RawDocument& document : raw.documents) {
-    const Document parsed = parse_document(document, *raw.input, (*raw.files)[document.file]);
-    if (parsed.text.empty()) {
+    const std::optional<Document> parsed = parse_or_note(document, raw, policy, chunk);
+    if (!parsed) {
+      continue;
+    }
+    const std::string& text = parsed->text;
+    if (text.empty()) {
       ++chunk.empty_documents;
       continue;
     }
     const std::vector<std::int32_t> tokens =
-        with_context(parsed.id, [&] { return encoder.encode(parsed.text); });
+        with_context(parsed->id, [&] { return encoder.encode(text); });
     pack_tokens(tokens, info, chunk.tokens);
     chunk.lengths.push_back(tokens.size());
-    chunk.bytes.push_back(static_cast<std::uint32_t>(parsed.text.size()));
-    chunk.characters += count_code_points(parsed.text);
+    chunk.bytes.push_back(static_cast<std::uint32_t>(text.size()));
+    chunk.characters += count_code_points(text);
+    chunk.words += static_cast<std::uint64_t>(growmerge::count_words(text));
   }
   return chunk;
 }
@@ -139,8 +171,11 @@ class Spill {
   }
 
   void add(std::uint64_t number, const Chunk& chunk, std::size_t token_bytes) {
-    ChunkCounts counts{
-        .chunk = number, .characters = chunk.characters, .empty_documents = chunk.empty_documents};
+    ChunkCounts counts{.chunk = number,
+                       .characters = chunk.characters,
+                       .words = chunk.words,
+                       .empty_documents = chunk.empty_documents,
+                       .bad_lines = chunk.bad_lines.size()};
     counts.tokens = chunk.tokens.size() / token_bytes;
     counts.documents = chunk.lengths.size();
     for (const std::uint32_t bytes : chunk.bytes) {
@@ -151,9 +186,16 @@ class Spill {
     lengths_.insert(lengths_.end(), chunk.lengths.begin(), chunk.lengths.end());
     bytes_.insert(bytes_.end(), chunk.bytes.begin(), chunk.bytes.end());
     counts_.push_back(counts);
+    for (const BadLine& line : chunk.bad_lines) {
+      // The first of all ranks are among the first of each.
+      if (bad_lines_.size() < kListedBadLines) {
+        bad_lines_.emplace_back(number, line);
+      }
+    }
   }
 
   [[nodiscard]] const std::vector<ChunkCounts>& counts() const { return counts_; }
+  [[nodiscard]] const std::vector<ListedBadLine>& bad_lines() const { return bad_lines_; }
 
   /// Copies this rank's chunks to their places; `all` are the chunks of all ranks in order.
   void place(const std::vector<ChunkCounts>& all, const fs::path& shard,
@@ -198,6 +240,7 @@ class Spill {
   std::vector<std::uint64_t> lengths_;
   std::vector<std::uint32_t> bytes_;
   std::vector<ChunkCounts> counts_;
+  std::vector<ListedBadLine> bad_lines_;
 };
 
 std::vector<ChunkCounts> gather_counts(const std::vector<ChunkCounts>& own, Communicator& comm) {
@@ -218,6 +261,33 @@ std::vector<ChunkCounts> gather_counts(const std::vector<ChunkCounts>& own, Comm
   return all;
 }
 
+/// The first skipped documents of all ranks, in the order of the text. Collective.
+std::vector<BadLine> gather_bad_lines(const std::vector<ListedBadLine>& own, Communicator& comm) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [chunk, line] : own) {
+    list.push_back({chunk, line.file, line.line, line.reason});
+  }
+  // Names and reasons may be any bytes; ranks hand them on as they are.
+  const std::vector<std::uint8_t> packed = nlohmann::json::to_msgpack(list);
+  std::vector<ListedBadLine> all;
+  for (const std::string& part : comm.all_gather_bytes({packed.begin(), packed.end()})) {
+    for (const nlohmann::json& entry : nlohmann::json::from_msgpack(part)) {
+      all.emplace_back(entry[0].get<std::uint64_t>(),
+                       BadLine{entry[1].get<std::string>(), entry[2].get<std::uint64_t>(),
+                               entry[3].get<std::string>()});
+    }
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<BadLine> lines;
+  for (ListedBadLine& entry : all) {
+    if (lines.size() < kListedBadLines) {
+      lines.push_back(std::move(entry.second));
+    }
+  }
+  return lines;
+}
+
 int num_threads(int asked, const Communicator& comm) {
   if (asked > 0) {
     return asked;
@@ -231,7 +301,8 @@ int num_threads(int asked, const Communicator& comm) {
 }
 
 void encode_own_chunks(ChunkReader& reader, const DocumentEncoder& encoder,
-                       const TokenShardInfo& info, Communicator& comm, int threads, Spill& spill) {
+                       const TokenShardInfo& info, const BadLinesConfig& policy, Communicator& comm,
+                       int threads, Spill& spill) {
   Progress progress(info.language, reader.total_bytes(), "bytes", comm.is_root());
   OrderedPool<Chunk> pool(threads);
   // The pool gives results back in the order of the tasks: rank, rank + size, ...
@@ -248,8 +319,9 @@ void encode_own_chunks(ChunkReader& reader, const DocumentEncoder& encoder,
       break;
     }
     if (wanted) {
-      pool.put(
-          [raw = std::move(raw), &encoder, &info] { return encode_chunk(raw, encoder, info); });
+      pool.put([raw = std::move(raw), &encoder, &info, &policy] {
+        return encode_chunk(raw, encoder, info, policy);
+      });
       if (pool.full()) {
         take();
       }
@@ -262,6 +334,29 @@ void encode_own_chunks(ChunkReader& reader, const DocumentEncoder& encoder,
   progress.finish();
 }
 
+/// Says and lists what was skipped, or refuses: too much of it is no bad line but a wrong file.
+/// Collective.
+void report_bad_lines(const BadLinesConfig& policy, const LanguageCounts& counts,
+                      const std::vector<BadLine>& lines, const fs::path& dir, Communicator& comm) {
+  const std::uint64_t bad = counts.skipped_documents;
+  const std::uint64_t documents = counts.documents + counts.empty_documents + bad;
+  if (bad == 0) {
+    return;
+  }
+  const std::string text = describe_bad_lines(bad, documents, lines);
+  run_agreed(comm, [&] {
+    GM_CHECK(bad <= policy.most_of(documents), kCorrupt, "language '", counts.language, "': ", text,
+             " (bad_lines.limit is ", policy.limit, ")");
+    if (!comm.is_root()) {
+      return;
+    }
+    const std::string list = counts.language + ".skipped.jsonl";
+    log_warning(concat("language '", counts.language, "': ", text, "; skipped, ", list,
+                       " lists the first ", lines.size()));
+    write_file_atomically(dir / list, to_json_lines(lines));
+  });
+}
+
 LanguageCounts tokenize_language(const TokenizeConfig& config, const DocumentEncoder& encoder,
                                  TokenShardInfo info, const fs::path& dir, Communicator& comm,
                                  int threads) {
@@ -269,7 +364,7 @@ LanguageCounts tokenize_language(const TokenizeConfig& config, const DocumentEnc
   run_agreed(comm, [&] {
     spill = std::make_unique<Spill>(dir / concat(info.language, ".rank-", comm.rank(), ".spill"));
     ChunkReader reader(config, info.language);
-    encode_own_chunks(reader, encoder, info, comm, threads, *spill);
+    encode_own_chunks(reader, encoder, info, config.bad_lines, comm, threads, *spill);
   });
   // Counts come first: a shard's data sets are made with their final size.
   const std::vector<ChunkCounts> all = gather_counts(spill->counts(), comm);
@@ -279,8 +374,11 @@ LanguageCounts tokenize_language(const TokenizeConfig& config, const DocumentEnc
     counts.tokens += chunk.tokens;
     counts.bytes += chunk.bytes;
     counts.characters += chunk.characters;
+    counts.words += chunk.words;
     counts.empty_documents += chunk.empty_documents;
+    counts.skipped_documents += chunk.bad_lines;
   }
+  report_bad_lines(config.bad_lines, counts, gather_bad_lines(spill->bad_lines(), comm), dir, comm);
   info.num_documents = counts.documents;
   info.num_tokens = counts.tokens;
   info.num_bytes = counts.bytes;
@@ -323,9 +421,11 @@ void write_summary(const TokenizeSummary& summary, const DocumentEncoder& encode
     entry["tokens"] = counts.tokens;
     entry["bytes"] = counts.bytes;
     entry["characters"] = counts.characters;
+    entry["words"] = counts.words;
     entry["bytes_per_token"] =
         static_cast<double>(counts.bytes) / static_cast<double>(counts.tokens);
     entry["empty_documents"] = counts.empty_documents;
+    entry["skipped_documents"] = counts.skipped_documents;
   }
   const std::string text = json.dump(2) + "\n";
   PositionedFile file(dir / "summary.json", PositionedFile::Mode::kCreate);
@@ -349,6 +449,7 @@ std::vector<std::string> languages_of(const TokenizeConfig& config) {
 void TokenizeConfig::validate() const {
   GM_CHECK(!inputs.empty(), kInvalidArgument, "inputs: nothing to tokenize is named");
   GM_CHECK(!tokenizer.empty(), kInvalidArgument, "tokenizer: not named");
+  bad_lines.validate();
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const TextInput& input = inputs[i];
     GM_CHECK(!input.path.empty(), kInvalidArgument, "inputs.", i, ": path is missing");

@@ -1,9 +1,9 @@
 // Text to token shards, on all ranks: the work of `growmerge tokenize`.
 //
 // The output directory holds, for each language, LANG.h5 (data/token_shard.h); the tokenizer's
-// files; and summary.json with the counts. Documents stand in input order: inputs in the order of
-// the config, files in byte order of their paths. Every byte written is the same for any number of
-// ranks and threads.
+// files; summary.json with the counts; and, where documents were skipped, LANG.skipped.jsonl with
+// the first of them. Documents stand in input order: inputs in the order of the config, files in
+// byte order of their paths. Every byte written is the same for any number of ranks and threads.
 //
 // Method: every rank reads all text, cuts it into chunks of about 256 KiB, and parses and encodes
 // every size-th chunk on its threads, into a spill file of its own. Then rank 0 lays each shard out
@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/bad_lines.h"
 #include "data/document_reader.h"
 
 namespace growmerge {
@@ -32,6 +33,7 @@ struct TokenizeConfig {
   std::vector<TextInput> inputs;
   std::string tokenizer;
   std::optional<std::string> eos_token;
+  BadLinesConfig bad_lines;
 
   template <class V>
   void describe(V& v) {
@@ -40,6 +42,7 @@ struct TokenizeConfig {
     v("eos_token", eos_token, "",
       "token that ends a document; default: what tokenizer_config.json, generation_config.json or "
       "config.json beside the tokenizer names");
+    v("bad_lines", bad_lines, "", "documents that cannot be read");
   }
   /// Errors: kInvalidArgument naming the input.
   void validate() const;
@@ -61,7 +64,9 @@ struct LanguageCounts {
   std::uint64_t tokens = 0;
   std::uint64_t bytes = 0;
   std::uint64_t characters = 0;
-  std::uint64_t empty_documents = 0;  // left out
+  std::uint64_t words = 0;              // between white space (core/base/white_space.h)
+  std::uint64_t empty_documents = 0;    // left out
+  std::uint64_t skipped_documents = 0;  // could not be read
 };
 
 struct TokenizeSummary {
@@ -95,7 +100,8 @@ struct TokenizePlan {
 
 /// Collective. Writes the shards and summary.json into `dir`, which exists and is empty of them.
 /// `threads` per rank, 0 takes this rank's part of the machine's cores. Errors: those of reading
-/// and encoding, agreed by all ranks; kInvalidArgument when a language has no document.
+/// and encoding, agreed by all ranks; kInvalidArgument when a language has no document; kCorrupt
+/// when more documents than config.bad_lines allows cannot be read.
 TokenizeSummary tokenize_text(const TokenizeConfig& config, const DocumentEncoder& encoder,
                               const std::filesystem::path& dir, Communicator& comm,
                               int threads = 0);

@@ -46,12 +46,14 @@ void work(const TokenizeConfig& config, StageRun& run) {
     run.manifest.notes["tokens/" + counts.language] = std::to_string(counts.tokens);
     run.manifest.notes["documents/" + counts.language] = std::to_string(counts.documents);
     run.manifest.notes["bytes/" + counts.language] = std::to_string(counts.bytes);
+    run.manifest.notes["words/" + counts.language] = std::to_string(counts.words);
     if (run.comm.is_root()) {
       log_info(concat(counts.language, ": ", format_count(static_cast<std::int64_t>(counts.tokens)),
                       " tokens, ", format_count(static_cast<std::int64_t>(counts.documents)),
                       " documents, ",
                       static_cast<double>(counts.bytes) / static_cast<double>(counts.tokens),
-                      " bytes a token"));
+                      " bytes a token; left out: ", counts.empty_documents, " empty, ",
+                      counts.skipped_documents, " skipped"));
     }
   }
 }
@@ -61,9 +63,11 @@ void work(const TokenizeConfig& config, StageRun& run) {
 Command tokenize_command() {
   Command out;
   out.name = "tokenize";
-  out.doc = "text, JSONL, .gz, .zst -> token shards (HDF5), on all ranks";
+  out.doc = "text, JSONL, .gz, .zst, .xz, .bz2 -> token shards (HDF5), on all ranks";
   out.usage = "[LANG=TEXT...] --config FILE --out DIR";
-  out.details = "TEXT is a file, a pattern or a directory of .txt and .jsonl, also .gz and .zst.\n";
+  out.details =
+      "TEXT is a file, a pattern or a directory of .txt and .jsonl, also .gz, .zst, .xz and "
+      ".bz2.\n";
   set_stage<TokenizeConfig>(out, plan, estimate, work);
   out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
     YamlNode* inputs = config.find("inputs");

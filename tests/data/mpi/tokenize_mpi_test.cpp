@@ -68,6 +68,46 @@ TEST_F(TokenizeOnRanks, BytesAreThoseOfOneProcess) {
   }
 }
 
+TEST_F(TokenizeOnRanks, SkippedDocumentsAreThoseOfOneProcess) {
+  if (world().is_root()) {
+    std::string text;
+    for (int i = 0; i < 6000; ++i) {  // many chunks, more bad lines than are listed
+      text += i % 3 == 1 ? "{\"text\": " + std::to_string(i) + "}\n"
+                         : "{\"text\": \"" + std::string(300, 'x') + std::to_string(i) + "\"}\n";
+    }
+    write_text(root_ / "a.jsonl", text);
+  }
+  world().barrier();
+  config_.tokenizer = "of the encoder";
+  config_.bad_lines = {.policy = "skip", .limit = "34%"};
+  const TokenizeSummary summary = tokenize_text(config_, byte_encoder(), root_ / "all", world(), 2);
+  EXPECT_EQ(summary.languages[0].documents, 4000u);
+  EXPECT_EQ(summary.languages[0].skipped_documents, 2000u);
+  std::string alone_says;
+  if (world().is_root()) {
+    const auto alone = make_single_process_communicator();
+    (void)tokenize_text(config_, byte_encoder(), root_ / "one", *alone, 1);
+    for (const char* name : {"en.h5", "sv.h5", "summary.json", "en.skipped.jsonl"}) {
+      EXPECT_TRUE(read_text(root_ / "all" / name) == read_text(root_ / "one" / name)) << name;
+    }
+    config_.bad_lines.limit = "33%";
+    try {
+      (void)tokenize_text(config_, byte_encoder(), root_ / "one", *alone, 1);
+    } catch (const Error& e) {
+      alone_says = e.what();
+    }
+    EXPECT_NE(alone_says.find("2000 of 6000 documents"), std::string::npos) << alone_says;
+  }
+  world().broadcast_bytes(alone_says, 0);
+  config_.bad_lines.limit = "33%";
+  try {
+    (void)tokenize_text(config_, byte_encoder(), root_ / "all", world(), 1);
+    FAIL() << "no error was thrown";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find(alone_says), std::string::npos) << e.what();
+  }
+}
+
 TEST_F(TokenizeOnRanks, AnErrorOnOneRankReachesAll) {
   DocumentEncoder encoder = byte_encoder();
   encoder.encode = [encode = encoder.encode](std::string_view text) {
