@@ -6,6 +6,8 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <mutex>
+#include <set>
 
 namespace growmerge {
 namespace {
@@ -61,6 +63,16 @@ void log_info(const std::string& text) {
 }
 
 void log_warning(const std::string& text) { logger().log(spdlog::level::warn, text); }
+
+void log_warning_once(const std::string& text) {
+  static std::mutex mutex;
+  static std::set<std::string> printed;
+  const std::lock_guard lock(mutex);
+  if (current_rank == 0 && printed.insert(text).second) {
+    log_warning(text);
+  }
+}
+
 void log_error(const std::string& text) { logger().log(spdlog::level::err, text); }
 
 }  // namespace growmerge

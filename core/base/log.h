@@ -19,6 +19,8 @@ void configure_log(const LogConfig& config);
 void log_debug(const std::string& text);
 void log_info(const std::string& text);
 void log_warning(const std::string& text);
+/// A warning that rank 0 alone prints, and of equal ones only the first in this process.
+void log_warning_once(const std::string& text);
 void log_error(const std::string& text);
 
 }  // namespace growmerge

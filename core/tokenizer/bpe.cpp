@@ -1,7 +1,6 @@
 #include "core/tokenizer/bpe.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "core/base/error.h"
 #include "core/tokenizer/unicode.h"
@@ -44,13 +43,11 @@ Bpe::Bpe(const BpeSpec& spec, bool byte_level, bool whole_text)
              "' is not in the vocabulary");
     unk_id_ = *id;
   }
+  // Both alphabets are looked up once here, and never in the loops over a text.
   for (std::size_t b = 0; b < 256; ++b) {
-    std::array<char, 8> name{};
-    std::snprintf(name.data(), name.size(), "<0x%02X>", static_cast<unsigned>(b));
     byte_ids_[b] = token_to_id(alphabet_.character(static_cast<unsigned char>(b))).value_or(-1);
-    // Both alphabets are looked up once here, and never in the loops over a text.
-    fallback_ids_[b] = token_to_id(name.data()).value_or(-1);
   }
+  fallback_ids_ = byte_token_ids(vocab_);
   // With ignore_merges a whole word may be one token, so a cut could change what is found.
   if (whole_text && !ignore_merges_) {
     find_separator();
@@ -101,28 +98,8 @@ void Bpe::encode(std::string_view word, EncodeState& state, std::vector<std::int
 
 void Bpe::encode_cached(std::string_view word, EncodeState& state,
                         std::vector<std::int32_t>& out) const {
-  if (word.empty()) {
-    return;
-  }
-  // Longer than a place in the cache.
-  if (word.size() > WordCache::kMaxBytes) {
-    encode_new(word, state, out);
-    return;
-  }
-  const WordCache::Key key = WordCache::make_key(word);
-  if (const WordCache::Slot* slot = state.cache.find(key)) {
-    const std::size_t before = out.size();
-    out.resize(before + WordCache::kMaxIds);  // a copy of known length is cheaper
-    std::copy(slot->ids.begin(), slot->ids.end(),
-              out.begin() + static_cast<std::ptrdiff_t>(before));
-    out.resize(before + slot->num_ids);
-    return;
-  }
-  const std::size_t before = out.size();
-  encode_new(word, state, out);
-  if (out.size() - before <= WordCache::kMaxIds) {
-    state.cache.insert(key, out.data() + before, out.size() - before);
-  }
+  encode_through_cache(word, state.cache, out,
+                       [&](std::string_view w) { encode_new(w, state, out); });
 }
 
 bool Bpe::add_byte_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {

@@ -9,37 +9,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/tokenizer/byte_alphabet.h"
+#include "core/tokenizer/encode_state.h"
 #include "core/tokenizer/merge_table.h"
 #include "core/tokenizer/spec.h"
-#include "core/tokenizer/word_cache.h"
+#include "core/tokenizer/token_map.h"
 
 namespace growmerge::tok {
-
-struct StringHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
-};
-using TokenMap = std::unordered_map<std::string, std::int32_t, StringHash, std::equal_to<>>;
-
-/// What one thread needs to encode: the cache of words and space to work in.
-struct EncodeState {
-  struct Candidate {
-    std::int32_t rank;
-    std::int32_t left;
-    std::int32_t id;
-  };
-  WordCache cache;
-  std::vector<std::int32_t> symbols;
-  std::vector<Merge> merges;
-  std::vector<std::int32_t> next;
-  std::vector<std::int32_t> previous;
-  std::vector<Candidate> heap;
-  std::string buffer;
-};
 
 class Bpe {
  public:
@@ -52,7 +30,8 @@ class Bpe {
   void encode(std::string_view word, EncodeState& state, std::vector<std::int32_t>& out) const;
 
   [[nodiscard]] std::optional<std::int32_t> token_to_id(std::string_view token) const;
-  [[nodiscard]] const TokenMap& vocab() const { return vocab_; }
+  [[nodiscard]] std::int32_t unknown_id() const { return unk_id_; }
+  [[nodiscard]] bool byte_fallback() const { return byte_fallback_; }
 
  private:
   void encode_cached(std::string_view word, EncodeState& state,

@@ -5,31 +5,11 @@
 
 #include "core/base/error.h"
 #include "core/tokenizer/normalizer.h"
+#include "core/tokenizer/token_map.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::tok {
 namespace {
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') {
-    return c - '0';
-  }
-  if (c >= 'a' && c <= 'f') {
-    return c - 'a' + 10;
-  }
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/// The byte that <0xNN> stands for.
-std::optional<char> fallback_byte(const std::string& token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') {
-    return std::nullopt;
-  }
-  const int low = hex_digit(token[4]);
-  const int high = token[3] == '+' ? 0 : hex_digit(token[3]);  // the package reads <0x+F>, too
-  return low < 0 || high < 0 ? std::nullopt
-                             : std::optional<char>(static_cast<char>(high << 4 | low));
-}
 
 /// Runs of byte tokens become their text, or U+FFFD for each byte when they are no valid text.
 void join_fallback_bytes(std::vector<std::string>& tokens) {
@@ -48,8 +28,8 @@ void join_fallback_bytes(std::vector<std::string>& tokens) {
     bytes.clear();
   };
   for (std::string& token : tokens) {
-    if (const auto byte = fallback_byte(token)) {
-      bytes += *byte;
+    if (const int byte = byte_of_token(token); byte >= 0) {
+      bytes += static_cast<char>(byte);
       continue;
     }
     flush();

@@ -129,6 +129,10 @@ def main():
         ("punctuation", matched(pre_tokenizers.Punctuation("removed"), True)),
         ("NFC may change it", nfc_unsafe()),
         ("unknown to normal forms", normalization_unknown()),
+        ("word of patterns", pattern_class(r"\w")),
+        ("Alphabetic", pattern_class(r"\p{Alphabetic}")),
+        ("Lowercase", pattern_class(r"\p{Lowercase}")),
+        ("Uppercase", pattern_class(r"\p{Uppercase}")),
     ]
     rows, previous = [], None
     for c in POINTS:
@@ -139,7 +143,8 @@ def main():
     out = [f"// Made by generate_char_table.py from tokenizers {tokenizers.__version__}: do not edit.",
            "// {first code point, category | flags << 5}, valid until the next row. Categories: "
            "0..28 are", "// " + " ".join(CATEGORIES) + ".",
-           "// Flags, from bit 5: " + ", ".join(name for name, _ in flags) + "."]
+           "// Flags, from bit 5: " + ", ".join(name for name, _ in flags[:6]) + ",",
+           "// " + ", ".join(name for name, _ in flags[6:]) + "."]
     line = ""
     for row in rows:
         if len(line) + len(row) + 2 > 100:

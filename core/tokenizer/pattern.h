@@ -1,9 +1,5 @@
-// Regular expressions of tokenizers: Oniguruma's syntax (what the `tokenizers` package runs), as
-// far as pre-tokenizers use it, run by PCRE2 with its JIT.
-//
-// Classes that depend on a Unicode version (\s, \p{..}) are replaced by explicit ranges of the
-// package's version. Syntax that the two read differently (\w, \d, \b, ^, $, nested or intersected
-// classes, {n,m}+, properties under (?i)) is refused by name.
+// Regular expressions of tokenizers: Oniguruma's syntax (what the `tokenizers` package runs), run
+// by PCRE2 with its JIT. What is understood is said in pattern_translator.h.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +18,8 @@ class Pattern {
   Pattern& operator=(Pattern&&) noexcept;
   ~Pattern();
 
-  /// Calls fn(begin, end) for every match in valid UTF-8 text, from left to right. Thread-safe.
+  /// Calls fn(begin, end) for every match in valid UTF-8 text, from left to right. A match of
+  /// nothing counts, but not where the match before it ends (as in the package). Thread-safe.
   void for_each_match(std::string_view text,
                       const std::function<void(std::size_t, std::size_t)>& fn) const;
 

@@ -85,6 +85,19 @@ std::vector<Stretch> stretches_of_words(std::string_view text) {
   return out;
 }
 
+/// Every `length` characters.
+std::vector<Stretch> stretches_of_length(std::string_view text, std::size_t length) {
+  std::vector<Stretch> out;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < text.size(); i += utf8_length(text[i]), ++count) {
+    if (count % length == 0) {
+      out.push_back({i, i, false});
+    }
+    out.back().end = i + utf8_length(text[i]);
+  }
+  return out;
+}
+
 /// Joins and drops stretches as the behaviour says.
 std::vector<Stretch> arrange(std::vector<Stretch> in, SplitBehavior behavior) {
   std::vector<Stretch> out;
@@ -164,11 +177,62 @@ std::vector<Stretch> split_piece(std::string_view text, const PreTokenizerSpec& 
                      spec.behavior);
     case Kind::kWhitespace:
       return stretches_of_words(text);
+    case Kind::kFixedLength:
+      return stretches_of_length(text, spec.length);
     case Kind::kWhitespaceSplit:
       return arrange(stretches_of_characters(text, [](CharInfo c) { return c.white_space(); }),
                      SplitBehavior::kRemoved);
   }
   return {};
+}
+
+/// The text that write(writer) makes of `text`, traced where that is.
+template <class Write>
+TracedText rewritten(const TracedText& text, const Write& write) {
+  TracedText out;
+  if (text.origin.empty()) {
+    TextWriter writer(text.text, out.text);
+    write(writer);
+  } else {
+    TracingWriter writer(text, out);
+    write(writer);
+  }
+  return out;
+}
+
+/// Every space becomes the replacement, and one is put in front, where there is none, so that a
+/// word reads the same at a text's start and inside it.
+TracedText with_metaspace(const TracedText& text, const PreTokenizerSpec& spec, bool at_start) {
+  const bool wanted = spec.prepend_scheme == PrependScheme::kAlways ||
+                      (spec.prepend_scheme == PrependScheme::kFirst && at_start);
+  const bool there = text.text.starts_with(' ') || text.text.starts_with(spec.replacement);
+  return rewritten(text, [&](auto& writer) {
+    if (wanted && !there) {
+      writer.put(spec.replacement, 0, 0);
+    }
+    std::size_t kept = 0;
+    for (std::size_t at = 0; (at = text.text.find(' ', kept)) != std::string::npos;) {
+      writer.keep(kept, at);
+      kept = at + 1;
+      writer.put(spec.replacement, at, kept);
+    }
+    writer.keep(kept, text.text.size());
+  });
+}
+
+TracedText with_space_in_front(const TracedText& text) {
+  return rewritten(text, [&](auto& writer) {
+    writer.put(" ", 0, 0);
+    writer.keep(0, text.text.size());
+  });
+}
+
+TracedText spelled(const TracedText& text, const ByteAlphabet& alphabet) {
+  return rewritten(text, [&](auto& writer) {
+    for (std::size_t i = 0; i < text.text.size(); ++i) {
+      writer.put(alphabet.character(static_cast<unsigned char>(text.text[i])), i, i + 1);
+    }
+  });
 }
 
 }  // namespace
@@ -181,10 +245,14 @@ PreTokenizer::PreTokenizer(const std::vector<PreTokenizerSpec>& specs) {
   if (scanner_) {
     return;
   }
-  for (const PreTokenizerSpec& spec : specs) {
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const PreTokenizerSpec& spec = specs[i];
     Step step{spec, std::nullopt};
-    if (spec.kind == Kind::kByteLevel && spec.use_regex) {
-      step.pattern.emplace(kGpt2Pattern);
+    if (spec.kind == Kind::kByteLevel) {
+      step.spells = i + 1 < specs.size();
+      if (spec.use_regex) {
+        step.pattern.emplace(kGpt2Pattern);
+      }
     } else if (spec.kind == Kind::kSplit) {
       GM_CHECK(!spec.pattern.text.empty(), kUnsupported,
                "pre-tokenizer Split: an empty pattern is not understood");
@@ -192,46 +260,39 @@ PreTokenizer::PreTokenizer(const std::vector<PreTokenizerSpec>& specs) {
         step.pattern.emplace(spec.pattern.text);
       }
     }
+    asks_for_start_ = asks_for_start_ || (spec.kind == Kind::kMetaspace &&
+                                          spec.prepend_scheme == PrependScheme::kFirst);
     steps_.push_back(std::move(step));
   }
 }
 
-void PreTokenizer::run_step(const Step& step, Piece piece, std::vector<Piece>& out) {
+void PreTokenizer::run_step(const Step& step, Piece piece, std::vector<Piece>& out) const {
   using Kind = PreTokenizerSpec::Kind;
   const PreTokenizerSpec& spec = step.spec;
-  if (spec.kind == Kind::kByteLevel && spec.add_prefix_space && piece.text[0] != ' ') {
-    piece.text.insert(0, 1, ' ');
+  TracedText& text = piece.text;
+  if (spec.kind == Kind::kByteLevel && spec.add_prefix_space && text.text[0] != ' ') {
+    text = with_space_in_front(text);
   }
-  // Every space becomes the replacement, and one is put in front, where there is none, so that a
-  // word reads the same at a text's start and inside it.
   if (spec.kind == Kind::kMetaspace) {
-    std::string replaced;
-    for (const char c : piece.text) {
-      if (c == ' ') {
-        replaced += spec.replacement;
-      } else {
-        replaced += c;
-      }
-    }
-    const bool prepend = spec.prepend_scheme == PrependScheme::kAlways ||
-                         (spec.prepend_scheme == PrependScheme::kFirst && piece.at_start);
-    if (prepend && !replaced.starts_with(spec.replacement)) {
-      replaced.insert(0, spec.replacement);
-    }
-    piece.text = std::move(replaced);
+    text = with_metaspace(text, spec, piece.at_start);
   }
-  for (const Stretch& s : split_piece(piece.text, spec, step.pattern)) {
-    if (s.begin != s.end) {
-      out.push_back({piece.text.substr(s.begin, s.end - s.begin), piece.at_start && s.begin == 0});
+  const std::vector<Stretch> stretches = split_piece(text.text, spec, step.pattern);
+  for (const Stretch& s : stretches) {
+    if (s.begin == s.end) {
+      continue;
     }
+    Piece part{text.slice(s.begin, s.end), piece.at_start && s.begin == 0};
+    if (step.spells) {
+      part.text = spelled(part.text, alphabet_);
+    }
+    out.push_back(std::move(part));
   }
 }
 
-std::vector<PreTokenizer::Piece> PreTokenizer::run_steps(std::string_view text,
-                                                         bool at_start) const {
+std::vector<PreTokenizer::Piece> PreTokenizer::run_steps(TracedText text, bool at_start) const {
   std::vector<Piece> pieces;
-  if (!text.empty()) {
-    pieces.push_back({std::string(text), at_start});
+  if (!text.text.empty()) {
+    pieces.push_back({std::move(text), at_start});
   }
   for (const Step& step : steps_) {
     std::vector<Piece> next;
@@ -241,6 +302,22 @@ std::vector<PreTokenizer::Piece> PreTokenizer::run_steps(std::string_view text,
     pieces = std::move(next);
   }
   return pieces;
+}
+
+std::vector<TracedText> PreTokenizer::traced_words(const TracedText& text, bool at_start) const {
+  std::vector<TracedText> out;
+  if (scanner_) {
+    // Its words are parts of the text as they stand.
+    for_each_word(text.text, at_start, [&](std::string_view word) {
+      const auto begin = static_cast<std::size_t>(word.data() - text.text.data());
+      out.push_back(text.slice(begin, begin + word.size()));
+    });
+    return out;
+  }
+  for (Piece& piece : run_steps(text, at_start)) {
+    out.push_back(std::move(piece.text));
+  }
+  return out;
 }
 
 }  // namespace growmerge::tok

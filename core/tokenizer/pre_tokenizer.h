@@ -8,9 +8,11 @@
 #include <string_view>
 #include <vector>
 
+#include "core/tokenizer/byte_alphabet.h"
 #include "core/tokenizer/pattern.h"
 #include "core/tokenizer/scanner.h"
 #include "core/tokenizer/spec.h"
+#include "core/tokenizer/traced_text.h"
 
 namespace growmerge::tok {
 
@@ -33,30 +35,38 @@ class PreTokenizer {
         fn(text);
       }
     } else {
-      for (const Piece& piece : run_steps(text, at_start)) {
-        fn(std::string_view(piece.text));
+      for (const Piece& piece : run_steps({std::string(text), {}}, at_start)) {
+        fn(std::string_view(piece.text.text));
       }
     }
   }
+  /// The same words, with where their bytes came from. Slow.
+  [[nodiscard]] std::vector<TracedText> traced_words(const TracedText& text, bool at_start) const;
 
-  /// Words are bytes that the model knows by GPT-2's alphabet.
+  /// Words are bytes that the model knows by GPT-2's alphabet: ByteLevel is the last step. Where
+  /// other steps follow it, they see that alphabet's characters, and words are made of those.
   [[nodiscard]] bool byte_level() const { return byte_level_; }
+  /// Whether it matters where a text starts its document.
+  [[nodiscard]] bool asks_for_start() const { return asks_for_start_; }
 
  private:
   struct Piece {
-    std::string text;
+    TracedText text;
     bool at_start = false;
   };
   struct Step {
     PreTokenizerSpec spec;
     std::optional<Pattern> pattern;
+    bool spells = false;  // ByteLevel that is not the last step
   };
-  [[nodiscard]] std::vector<Piece> run_steps(std::string_view text, bool at_start) const;
-  static void run_step(const Step& step, Piece piece, std::vector<Piece>& out);
+  [[nodiscard]] std::vector<Piece> run_steps(TracedText text, bool at_start) const;
+  void run_step(const Step& step, Piece piece, std::vector<Piece>& out) const;
 
   std::optional<Scanner> scanner_;
   std::vector<Step> steps_;
+  ByteAlphabet alphabet_;
   bool byte_level_ = false;
+  bool asks_for_start_ = false;
 };
 
 }  // namespace growmerge::tok

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace growmerge::tok {
@@ -19,10 +21,23 @@ enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWith
 enum class PrependScheme { kAlways, kFirst, kNever };
 
 struct NormalizerSpec {
-  enum class Kind { kNfc, kNfd, kNfkc, kNfkd, kStrip, kPrepend, kReplace };
+  enum class Kind {
+    kNfc,
+    kNfd,
+    kNfkc,
+    kNfkd,
+    kStrip,
+    kPrepend,
+    kReplace,
+    kLowercase,
+    kStripAccents,
+    kNmt,
+    kPrecompiled,
+    kByteLevel,
+  };
   Kind kind = Kind::kNfc;
   PatternSpec pattern;  // kReplace
-  std::string content;  // kReplace, kPrepend
+  std::string content;  // kReplace, kPrepend; kPrecompiled: the rules
   bool strip_left = false;
   bool strip_right = false;
 };
@@ -36,6 +51,7 @@ struct PreTokenizerSpec {
     kPunctuation,
     kWhitespace,
     kWhitespaceSplit,
+    kFixedLength,
   };
   Kind kind = Kind::kByteLevel;
   bool add_prefix_space = false;  // kByteLevel
@@ -47,6 +63,7 @@ struct PreTokenizerSpec {
   std::string replacement;                                // kMetaspace
   PrependScheme prepend_scheme = PrependScheme::kAlways;  // kMetaspace
   bool split = true;                                      // kMetaspace
+  std::size_t length = 0;                                 // kFixedLength, in characters
 };
 
 /// One step of a post-processor: ids in front of and behind what is there.
@@ -85,13 +102,21 @@ struct BpeSpec {
   bool ignore_merges = false;
 };
 
+struct UnigramSpec {
+  std::vector<std::pair<std::string, double>> vocab;  // piece and score; its place is its id
+  std::optional<std::int32_t> unk_id;
+  bool byte_fallback = false;
+};
+
 struct TokenizerSpec {
   std::vector<AddedTokenSpec> added_tokens;
   std::vector<NormalizerSpec> normalizers;
   std::vector<PreTokenizerSpec> pre_tokenizers;
-  BpeSpec model;
+  std::variant<BpeSpec, UnigramSpec> model;
   std::vector<TemplateSpec> templates;
   std::vector<DecoderSpec> decoders;
+  /// What of the file is left aside, by name: truncation and padding, which are settings of a call.
+  std::vector<std::string> ignored;
 };
 
 /// Errors: kCorrupt for broken JSON, a missing field or one of a wrong type; kUnsupported naming a

@@ -3,16 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
+#include <vector>
+
+#include "core/tokenizer/page_table.h"
 
 namespace growmerge::tok {
 namespace {
 
-struct Row {
-  std::uint32_t first;
-  std::uint16_t bits;
-};
-
-constexpr Row kRows[] = {
+constexpr TableRow kRows[] = {
 #include "core/tokenizer/char_table.inc"
 };
 
@@ -20,65 +19,6 @@ constexpr Row kRows[] = {
 constexpr std::array<const char*, 29> kCategories = {
     "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe",
     "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cn"};
-
-constexpr std::uint32_t kEnd = 0x110000;
-
-/// Pages of 256 code points, equal pages stored once.
-class PageTable {
- public:
-  PageTable() {
-    std::size_t row = 0;
-    std::array<std::uint16_t, 256> page{};
-    for (std::uint32_t c = 0; c < kEnd; ++c) {
-      while (row + 1 < std::size(kRows) && kRows[row + 1].first <= c) {
-        ++row;
-      }
-      page[c & 255] = kRows[row].bits;
-      // Compared with the last page alone: equal pages lie behind one another, in large blocks.
-      if ((c & 255) == 255) {
-        const bool again =
-            !pages_.empty() && std::memcmp(&pages_[pages_.size() - 256], page.data(), 512) == 0;
-        if (!again) {
-          pages_.insert(pages_.end(), page.begin(), page.end());
-        }
-        index_[c >> 8] = static_cast<std::uint32_t>(pages_.size() - 256);
-      }
-    }
-  }
-  [[nodiscard]] std::uint16_t operator[](std::uint32_t c) const {
-    return pages_[index_[c >> 8] + (c & 255)];
-  }
-
- private:
-  std::array<std::uint32_t, (kEnd >> 8)> index_{};
-  std::vector<std::uint16_t> pages_;
-};
-
-template <class Predicate>
-std::vector<CodePointRange> ranges_where(const Predicate& predicate) {
-  std::vector<CodePointRange> ranges;
-  const auto add = [&](std::uint32_t first, std::uint32_t last) {
-    if (!ranges.empty() && ranges.back().last + 1 == first) {
-      ranges.back().last = last;
-    } else {
-      ranges.push_back({first, last});
-    }
-  };
-  for (std::size_t i = 0; i < std::size(kRows); ++i) {
-    const std::uint32_t end = i + 1 < std::size(kRows) ? kRows[i + 1].first : kEnd;
-    if (!predicate(CharInfo{kRows[i].bits})) {
-      continue;
-    }
-    // A pattern may not name surrogates.
-    if (kRows[i].first < 0xD800 && end > 0xE000) {
-      add(kRows[i].first, 0xD7FF);
-      add(0xE000, end - 1);
-    } else {
-      add(kRows[i].first, end == 0xE000 ? 0xD7FF : end - 1);
-    }
-  }
-  return ranges;
-}
 
 /// Length of the valid character at p, or 0; *bad_length becomes the length of the invalid part.
 std::size_t valid_length(const unsigned char* p, std::size_t left, std::size_t* bad_length) {
@@ -177,25 +117,21 @@ void append_utf8(std::string& out, std::uint32_t c) {
 
 CharInfo char_info(std::uint32_t code_point) {
   // Made once, by the first thread that asks.
-  static const PageTable table;
+  static const PageTable table(kRows);
   return CharInfo{table[code_point]};
 }
 
-std::optional<std::vector<CodePointRange>> category_ranges(const std::string& name) {
-  std::array<bool, 32> wanted{};
-  bool any = false;
-  for (std::size_t i = 0; i < kCategories.size(); ++i) {
-    wanted[i] = name == kCategories[i] || (name.size() == 1 && name[0] == kCategories[i][0]);
-    any = any || wanted[i];
-  }
-  if (!any || name[0] == 'C') {  // surrogates would have to be told apart
-    return std::nullopt;
-  }
-  return ranges_where([&](CharInfo info) { return wanted[info.category()]; });
-}
+const char* category_name(std::uint32_t category) { return kCategories[category]; }
 
-std::vector<CodePointRange> space_ranges() {
-  return ranges_where([](CharInfo info) { return info.pattern_space(); });
+CodePointSet set_where(const std::function<bool(CharInfo)>& predicate) {
+  std::vector<CodePointRange> ranges;
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    if (predicate(CharInfo{kRows[i].value})) {
+      const std::uint32_t end = i + 1 < std::size(kRows) ? kRows[i + 1].first : 0x110000;
+      ranges.push_back({kRows[i].first, end - 1});
+    }
+  }
+  return CodePointSet(std::move(ranges));
 }
 
 }  // namespace growmerge::tok

@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "core/tokenizer/code_point_set.h"
 
 namespace growmerge::tok {
 
@@ -55,7 +57,7 @@ void append_utf8(std::string& out, std::uint32_t code_point);
 /// Properties of one character, from char_table.inc.
 struct CharInfo {
   std::uint16_t bits = 0;
-  [[nodiscard]] std::uint32_t category() const { return bits & 31U; }  // index into kCategories
+  [[nodiscard]] std::uint32_t category() const { return bits & 31U; }         // of category_name()
   [[nodiscard]] bool pattern_space() const { return (bits & 1U << 5) != 0; }  // \s of patterns
   [[nodiscard]] bool white_space() const { return (bits & 1U << 6) != 0; }
   [[nodiscard]] bool numeric() const { return (bits & 1U << 7) != 0; }
@@ -64,20 +66,19 @@ struct CharInfo {
   [[nodiscard]] bool nfc_unsafe() const { return (bits & 1U << 10) != 0; }
   /// Inert in normal forms, though newer versions of Unicode give it a combining class.
   [[nodiscard]] bool normalization_unknown() const { return (bits & 1U << 11) != 0; }
+  [[nodiscard]] bool pattern_word() const { return (bits & 1U << 12) != 0; }  // \w of patterns
+  [[nodiscard]] bool alphabetic() const { return (bits & 1U << 13) != 0; }
+  [[nodiscard]] bool lowercase() const { return (bits & 1U << 14) != 0; }
+  [[nodiscard]] bool uppercase() const { return (bits & 1U << 15) != 0; }
   [[nodiscard]] bool letter() const { return category() <= 4; }
   [[nodiscard]] bool number() const { return category() >= 8 && category() <= 10; }
 };
 
 [[nodiscard]] CharInfo char_info(std::uint32_t code_point);
 
-struct CodePointRange {
-  std::uint32_t first;
-  std::uint32_t last;
-};
-/// Code points of a general category ("Lu") or a major class ("L"), surrogates left out; nothing
-/// when there is no such name.
-[[nodiscard]] std::optional<std::vector<CodePointRange>> category_ranges(const std::string& name);
-/// Code points that \s stands for.
-[[nodiscard]] std::vector<CodePointRange> space_ranges();
+/// "Lu", ... of CharInfo::category().
+[[nodiscard]] const char* category_name(std::uint32_t category);
+/// All characters whose properties satisfy the predicate.
+[[nodiscard]] CodePointSet set_where(const std::function<bool(CharInfo)>& predicate);
 
 }  // namespace growmerge::tok

@@ -5,8 +5,12 @@
 //   growmerge_tokenizer_tool decode TOKENIZER [skip] < IDS > JSONL
 //   growmerge_tokenizer_tool time TOKENIZER THREADS < JSONL      (prints bytes, tokens, seconds)
 //   growmerge_tokenizer_tool words TOKENIZER THREADS < JSONL     (the same of pre-tokenizing alone)
+//   growmerge_tokenizer_tool spans TOKENIZER < JSONL             (begin and end in bytes of each
+//   token) growmerge_tokenizer_tool replace PIECE < PAIRS > JSONL       (every match of a pattern
+//   by PIECE)
 //
-// JSONL: one JSON string a line. IDS: for each line its count and its ids, int32.
+// JSONL: one JSON string a line. IDS: for each line its count and its ids, int32. PAIRS: [pattern,
+// text] a line; a pattern that is refused gives {"refused": message}.
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -21,6 +25,8 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/tokenizer/normalizer.h"
+#include "core/tokenizer/pattern.h"
 #include "core/tokenizer/pre_tokenizer.h"
 #include "core/tokenizer/spec.h"
 #include "core/tokenizer/tokenizer.h"
@@ -91,13 +97,48 @@ void time_words(const std::string& tokenizer, int num_threads) {
   });
 }
 
+void print_spans(const Tokenizer& tokenizer) {
+  for (const std::string& text : read_texts()) {
+    std::vector<std::int32_t> spans;
+    const auto ids = tokenizer.encode(text, false);
+    std::size_t i = 0;
+    for (const growmerge::TokenSpan& token : tokenizer.encode_spans(text, false)) {
+      if (i >= ids.size() || ids[i++] != token.id) {
+        growmerge::fail(growmerge::ErrorCode::kInternal, "spans are of other ids than encode's");
+      }
+      spans.push_back(static_cast<std::int32_t>(token.begin));
+      spans.push_back(static_cast<std::int32_t>(token.end));
+    }
+    write_ids(spans);
+  }
+}
+
+void replace(const std::string& piece) {
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto pair = nlohmann::json::parse(line);
+    nlohmann::json out;
+    try {
+      const growmerge::tok::Pattern pattern(pair[0].get<std::string>());
+      out = growmerge::tok::replace_matches(pair[1].get<std::string>(), pattern, piece);
+    } catch (const growmerge::Error& e) {
+      out = {{"refused", e.what()}};
+    }
+    std::puts(out.dump().c_str());
+  }
+}
+
 int run(const std::vector<std::string>& args) {
   if (args.size() < 2) {
-    std::cerr << "usage: growmerge_tokenizer_tool encode|decode|time|words TOKENIZER [OPTION]\n";
+    std::cerr << "usage: growmerge_tokenizer_tool encode|decode|time|words|spans|replace TOKENIZER "
+                 "[OPTION]\n";
     return 2;
   }
   if (args[0] == "words") {
     time_words(args[1], args.size() > 2 ? std::stoi(args[2]) : 1);
+    return 0;
+  }
+  if (args[0] == "replace") {
+    replace(args[1]);
     return 0;
   }
   const Tokenizer tokenizer = Tokenizer::load(args[1]);
@@ -108,6 +149,8 @@ int run(const std::vector<std::string>& args) {
     }
   } else if (args[0] == "decode") {
     decode(tokenizer, option == "skip");
+  } else if (args[0] == "spans") {
+    print_spans(tokenizer);
   } else {
     time_texts(option.empty() ? 1 : std::stoi(option),
                [&](const std::string& text) { return tokenizer.encode(text, false).size(); });

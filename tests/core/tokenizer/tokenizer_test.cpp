@@ -152,22 +152,146 @@ TEST(Tokenizer, SentencePieceStyleFallsBackToBytes) {
 
 TEST(Tokenizer, WhatIsNotUnderstoodIsRefusedByName) {
   const auto refused = ErrorCode::kUnsupported;
-  expect_error_with("/model/type", R"("Unigram")", refused, "model 'Unigram' is not understood");
+  expect_error_with("/model/type", R"("WordPiece")", refused, "model 'WordPiece' is not supported");
+  expect_error_with("/model/type", R"("WordLevel")", refused, "train one (growmerge tokenizer");
+  expect_error_with("/model/type", R"("Other")", refused, "model 'Other' is not understood");
   expect_error_with("/model/dropout", "0.1", refused, "dropout");
   expect_error_with("/model/continuing_subword_prefix", R"("##")", refused,
                     "continuing_subword_prefix");
-  expect_error_with("/normalizer", R"({"type": "Lowercase"})", refused, "normalizer 'Lowercase'");
+  expect_error_with("/normalizer", R"({"type": "BertNormalizer"})", refused,
+                    "normalizer 'BertNormalizer'");
   expect_error_with("/pre_tokenizer", R"({"type": "UnicodeScripts"})", refused,
                     "pre-tokenizer 'UnicodeScripts'");
   expect_error_with("/post_processor", R"({"type": "Other"})", refused, "post-processor 'Other'");
   expect_error_with("/decoder", R"({"type": "WordPiece"})", refused, "decoder 'WordPiece'");
-  expect_error_with("/truncation", R"({"max_length": 5})", refused, "truncation");
-  for (const char* pattern : {R"(\\w+)", R"(\\bfoo)", "^a", "a$", "[[:alpha:]]", "[a&&b]", "a{2}+",
-                              R"((?i:\\p{L}))", R"(\\p{Greek})", "(?<name>a)", "a*", "("}) {
+  for (const char* pattern :
+       {R"((?i:\\p{L}))", R"(\\p{Klingon})", R"(\\X)", R"(\\Ga)", R"((a)\\1)", "(?~a)", "(?(1)a)",
+        "(*FAIL)", "(?i:ss)", "*a", "(", "a)", "[a", R"([a-\\d])", R"(\\xC3)"}) {
     std::string value = R"({"type": "Split", "behavior": "Isolated", "pattern": {"Regex": ")";
     value.append(pattern).append("\"}}");
     expect_error_with("/pre_tokenizer", value, refused, "pattern '");
   }
+}
+
+Json split_by(const char* pattern) {
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+  return json;
+}
+
+TEST(Tokenizer, ClassesInClassesAreRead) {
+  // BLOOM's: neither a space nor a sign of the inner class, so that the comma parts "ab" from "c".
+  EXPECT_EQ(parse(split_by(R"( ?[^(\s|[.,!?\u2026])]+)")).encode("abc", false), Ids{7});
+  EXPECT_EQ(parse(split_by("[a[bc]]&&b|b")).encode("abc", false), Ids{7});
+  EXPECT_EQ(parse(split_by("[a-c&&[^b]]")).encode("abc", false), (Ids{0, 1, 2}));
+  EXPECT_EQ(parse(split_by(R"([\p{Latin}&&[^b]])")).encode("abc", false), (Ids{0, 1, 2}));
+}
+
+TEST(Tokenizer, StepsBehindByteLevelSeeItsAlphabet) {
+  Json json = small_tokenizer();
+  const Json byte_level = json["pre_tokenizer"];
+  // The space is spelled as a letter there, so that nothing is left to split at.
+  json["pre_tokenizer"] = {{"type", "Sequence"},
+                           {"pretokenizers", {byte_level, {{"type", "WhitespaceSplit"}}}}};
+  EXPECT_EQ(parse(json).encode("ab a", false), (Ids{6, 8}));
+  json["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {byte_level,
+        {{"type", "Split"}, {"pattern", {{"String", "\u0120"}}}, {"behavior", "Isolated"}}}}};
+  EXPECT_EQ(parse(json).encode("ab a", false), (Ids{6, 5, 0}));
+}
+
+TEST(Tokenizer, TruncationAndPaddingAreLeftAside) {
+  Json json = small_tokenizer();
+  json["truncation"] = {{"max_length", 1}, {"stride", 0}};
+  json["padding"] = {{"strategy", "BatchLongest"}};
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(parse(json).encode("abcab", false), (Ids{7, 6}));
+  EXPECT_EQ(parse(json).encode("abcab", false), (Ids{7, 6}));
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  for (const char* part : {"\"truncation\" is left aside", "\"padding\" is left aside"}) {
+    const std::size_t first = said.find(part);
+    EXPECT_NE(first, std::string::npos) << said;
+    EXPECT_EQ(said.find(part, first + 1), std::string::npos) << said;  // once
+  }
+}
+
+/// Pieces of a, b, c, and the longer ones that Kudo's example has, as T5 writes its file.
+Json small_unigram() {
+  return Json::parse(R"({
+    "added_tokens": [{"id": 0, "content": "<unk>", "special": true}],
+    "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": true},
+    "decoder": {"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": true},
+    "model": {"unk_id": 0, "vocab": [["<unk>", 0.0], ["\u2581", -2.0], ["a", -3.0], ["b", -3.0],
+      ["c", -3.0], ["ab", -4.0], ["bc", -3.5], ["\u2581a", -3.5], ["<0xC3>", -9.0],
+      ["<0xA9>", -9.0]]}})");
+}
+
+TEST(Unigram, TheBestSumWins) {
+  const Tokenizer t = parse(small_unigram());
+  // _a bc (-7) before _ ab c (-9) and _ a bc (-8.5).
+  EXPECT_EQ(t.encode("abc", false), (Ids{7, 6}));
+  EXPECT_EQ(t.encode("abc  b", false), (Ids{7, 6, 1, 1, 3}));
+  EXPECT_EQ(t.decode(Ids{7, 6, 1, 3}, true), "abc b");
+  EXPECT_EQ(t.vocab_size(), 10);
+  EXPECT_EQ(t.token_to_id("bc"), 6);
+}
+
+TEST(Unigram, UnknownCharactersInARowAreOneToken) {
+  const Tokenizer t = parse(small_unigram());
+  EXPECT_EQ(t.encode("a\xC3\xA9\xC3\xA9z"
+                     "b",
+                     false),
+            (Ids{7, 0, 3}));
+  EXPECT_EQ(t.kind(0), TokenKind::kUnknown);
+  Json json = small_unigram();
+  json["model"]["byte_fallback"] = true;
+  const Tokenizer bytes = parse(json);
+  EXPECT_EQ(bytes.encode("a\xC3\xA9"
+                         "b",
+                         false),
+            (Ids{7, 8, 9, 3}));
+  EXPECT_EQ(bytes.kind(8), TokenKind::kByte);
+  json["model"].erase("unk_id");
+  EXPECT_THROW((void)parse(json).encode("az", false), Error);
+}
+
+TEST(Unigram, BrokenVocabulariesAreRefused) {
+  Json json = small_unigram();
+  json["model"]["unk_id"] = 10;
+  expect_error(json.dump(), ErrorCode::kCorrupt, "unk_id 10 of 10 pieces");
+  json = small_unigram();
+  json["model"]["vocab"][3] = {"b"};
+  expect_error(json.dump(), ErrorCode::kCorrupt, "entry 3: expected [piece, score]");
+  json = small_unigram();
+  json["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "AAA="}};
+  expect_error(json.dump(), ErrorCode::kCorrupt, "precompiled_charsmap");
+  json["normalizer"]["precompiled_charsmap"] = "%%%";
+  expect_error(json.dump(), ErrorCode::kCorrupt, "no character of base64");
+}
+
+TEST(TokenSpans, SayWhichBytesATokenStandsFor) {
+  const auto spans = [](const Tokenizer& t, const std::string& text) {
+    std::vector<std::vector<std::uint32_t>> out;
+    for (const TokenSpan& token : t.encode_spans(text, false)) {
+      out.push_back({static_cast<std::uint32_t>(token.id), token.begin, token.end});
+    }
+    return out;
+  };
+  using Spans = std::vector<std::vector<std::uint32_t>>;
+  EXPECT_EQ(spans(parse(small_tokenizer()), "ab<x> abc"),
+            (Spans{{6, 0, 2}, {9, 2, 5}, {5, 5, 6}, {7, 6, 9}}));
+  Json json = small_unigram();
+  json["normalizer"] = {{"type", "Sequence"},
+                        {"normalizers", {{{"type", "Lowercase"}}, {{"type", "NFC"}}}}};
+  // What was put in front stands for nothing; unknown characters are one token.
+  EXPECT_EQ(spans(parse(json), "bBc e\xCC\x81z"),
+            (Spans{{1, 0, 0}, {3, 0, 1}, {6, 1, 3}, {1, 3, 4}, {0, 4, 8}}));
 }
 
 TEST(Tokenizer, HostileJsonIsRefused) {
