@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/progress.h"
 #include "core/model/tensor_table.h"
+#include "core/ops/rope.h"
 #include "core/transformer/transformer.h"
 
 namespace growmerge::eval {
@@ -44,7 +45,13 @@ struct Packed {
   std::vector<std::vector<std::int32_t>> scores;  // for each sequence, its scores in order
 };
 
-Packed pack(const std::vector<ScoreRequest>& requests, const std::vector<std::int64_t>& batch) {
+/// A RoPE of type longrope turns a long text otherwise than a short one from its beginning on.
+bool turn_alike(const RopeParameters& rope, const ScoreRequest& a, const ScoreRequest& b) {
+  return ops::rope_offset(rope, num_inputs(a)) == ops::rope_offset(rope, num_inputs(b));
+}
+
+Packed pack(const RopeParameters& rope, const std::vector<ScoreRequest>& requests,
+            const std::vector<std::int64_t>& batch) {
   Packed packed;
   packed.segment_starts.push_back(0);
   // Of the sequence before: its positions, and for each token its score (-1: not made).
@@ -54,7 +61,9 @@ Packed pack(const std::vector<ScoreRequest>& requests, const std::vector<std::in
   for (const std::int64_t index : batch) {
     const ScoreRequest& request = requests[static_cast<std::size_t>(index)];
     const auto inputs = static_cast<std::size_t>(num_inputs(request));
-    const std::size_t shared = before == nullptr ? 0 : shared_inputs(*before, request);
+    const std::size_t shared = before == nullptr || !turn_alike(rope, *before, request)
+                                   ? 0
+                                   : shared_inputs(*before, request);
     path.resize(shared);
     if (shared < inputs) {
       packed.prefixes.rows.insert(packed.prefixes.rows.end(), path.begin(), path.end());
@@ -91,7 +100,7 @@ void score_batch(const Model& model, const std::vector<ScoreRequest>& requests,
                  const std::vector<std::int64_t>& batch,
                  const std::function<std::string(std::int64_t)>& name_of, Workspace& workspace,
                  double* sums) {
-  Packed packed = pack(requests, batch);
+  Packed packed = pack(model.config.rope, requests, batch);
   const at::Device device = model.params.at(tensor_name(Role::kEmbedding)).device();
   const at::Tensor hidden_ND =
       hidden_states(model.config, model.params, as_tensor(packed.inputs).to(device),

@@ -412,6 +412,29 @@ TEST(BitsPerByte, UnitsAgreeWithEachOther) {
   EXPECT_NEAR(totals.token_perplexity(), totals.byte_perplexity(), 1e-9);  // a token a byte here
 }
 
+TEST(Scorer, TextsOnBothSidesOfALongropesContextShareNothing) {
+  Model model = toy_model(11);
+  RopeParameters& rope = model.config.rope;
+  rope.type = RopeType::kLongrope;
+  rope.original_max_position_embeddings = 6;
+  const auto pairs = static_cast<std::size_t>(model.config.rotary_dim() / 2);
+  rope.short_factor.assign(pairs, 1.0);
+  rope.long_factor.assign(pairs, 3.0);
+  // Seven tokens are six inputs: inside. Eight are outside, and turn otherwise from the first on.
+  const std::vector<std::int32_t> text = {1, 40, 41, 50, 60, 43, 44, 45, 46};
+  std::vector<ScoreRequest> requests;
+  for (const std::ptrdiff_t length : {5, 7, 8, 9}) {
+    requests.push_back({.tokens = {text.begin(), text.begin() + length}});
+  }
+  const auto comm = make_single_process_communicator();
+  const auto name = [](std::int64_t i) { return std::to_string(i); };
+  const auto together = score_sums(model, requests, name, {}, *comm);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const std::vector<double> alone = naive_log_probs(model, requests[i].tokens);
+    EXPECT_NEAR(together[i], sum_from(alone, 0), 1e-4) << i;
+  }
+}
+
 TEST(BitsPerByte, AUniformModelNeedsLogVBitsAToken) {
   Model model = toy_model(11);
   model.params = model.params.clone();
