@@ -25,6 +25,8 @@ constexpr RefusedOption kRefused[] = {
     {"num_local_experts", When::kPresent, kExperts},
     {"num_experts", When::kPresent, kExperts},
     {"use_bidirectional_attention", When::kTrue, kWithout},
+    {"lm_head_bias", When::kTrue, kWithout},
+    {"use_mrope", When::kTrue, kWithout},
 };
 
 // Read beside what ModelConfig describes: other spellings, and what is refused by its value.
@@ -71,7 +73,9 @@ constexpr std::string_view kHarmless[] = {
     "forced_bos_token_id",
     "forced_eos_token_id",
     "hidden_dropout",
+    "full_attn_mod",
     "id2label",
+    "interpolate_factor",
     "is_decoder",
     "is_encoder_decoder",
     "is_llama_config",

@@ -245,6 +245,10 @@ TEST_F(MicroExperiment, InspectShowsAndVerifies) {
   const Ran model = growmerge("inspect --verify " + path("grown"));
   EXPECT_EQ(model.code, 0) << model.output;
   EXPECT_TRUE(model.says("upscale") && model.says("model.norm.weight") && model.says("verified"));
+  // What decides the computation, so that two spellings of one model can be compared by eye.
+  EXPECT_TRUE(model.says("RoPE         default, rope_theta") && model.says("RMSNorm eps") &&
+              model.says("BOS") && model.says("without embeddings"))
+      << model.output;
   const Ran shards = growmerge("inspect --verify " + path("shards"));
   EXPECT_EQ(shards.code, 0) << shards.output;
   EXPECT_TRUE(shards.says("medium") && shards.says("tokens"));

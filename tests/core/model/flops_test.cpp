@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -74,6 +75,29 @@ TEST(Flops, CausalConventionIsUnmaskedPairsTimesTheirProducts) {
   const double without = 3.0 * forward_flops_per_token(c, 0.0) * static_cast<double>(T);
   EXPECT_DOUBLE_EQ(train_flops_per_token(c, T, FlopConvention::kCausal) * static_cast<double>(T),
                    attention + without);
+}
+
+// A layer with a window scores the pairs inside it, whatever the other layers do.
+TEST(Flops, WindowsCostTheirPairsAlone) {
+  ModelConfig c = study_model(1);
+  c.architecture = "MinistralForCausalLM";
+  c.sliding_window = 10;
+  c.layer_types.assign(static_cast<std::size_t>(c.num_layers), "full_attention");
+  c.layer_types[1] = "sliding_attention";
+  const std::int64_t T = 64;
+  double saved = 0.0;
+  for (std::int64_t query = 0; query < T; ++query) {
+    saved += static_cast<double>(std::max<std::int64_t>(0, query + 1 - 10));
+  }
+  const ModelConfig full = study_model(1);
+  const double difference = train_flops_per_token(full, T, FlopConvention::kCausal) -
+                            train_flops_per_token(c, T, FlopConvention::kCausal);
+  const double expected =
+      3.0 * saved * 4.0 * static_cast<double>(c.head_dim * c.num_heads) / static_cast<double>(T);
+  EXPECT_NEAR(difference, expected, 1e-9 * train_flops_per_token(c, T, FlopConvention::kCausal));
+  c.sliding_window = 1000;
+  EXPECT_DOUBLE_EQ(train_flops_per_token(c, T, FlopConvention::kFullAttention),
+                   train_flops_per_token(full, T, FlopConvention::kFullAttention));
 }
 
 TEST(Flops, HeadCountsTiedOrNotAndOnlySixNSeesTheSecondMatrix) {
