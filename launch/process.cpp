@@ -9,12 +9,14 @@
 #include <memory>
 
 #include "core/base/error.h"
+#include "core/base/failure.h"
 #include "core/base/log.h"
 #include "core/store/hashes.h"
 #include "core/transformer/backend.h"
 #include "distributed/mpi_communicator.h"
 #include "distributed/signals.h"
 #include "distributed/train.h"
+#include "launch/safe_stdout.h"
 
 namespace growmerge::launch {
 namespace {
@@ -31,12 +33,17 @@ int environment_number(const char* name, int fallback) {
   return text.empty() ? fallback : std::atoi(text.c_str());
 }
 
+/// Empty where there is no home.
+fs::path user_cache_dir() {
+  if (!environment("XDG_CACHE_HOME").empty()) {
+    return environment("XDG_CACHE_HOME");
+  }
+  return environment("HOME").empty() ? fs::path() : fs::path(environment("HOME")) / ".cache";
+}
+
 /// Without a home there is no cache: hashes are then computed each time.
 void open_hash_cache() {
-  fs::path base = environment("XDG_CACHE_HOME");
-  if (base.empty() && !environment("HOME").empty()) {
-    base = fs::path(environment("HOME")) / ".cache";
-  }
+  const fs::path base = user_cache_dir();
   if (!base.empty()) {
     set_hash_cache(base / "growmerge" / "hashes.txt");
   }
@@ -61,6 +68,7 @@ LogLevel log_level() {
 /// The log first: what follows may already have something to say.
 void set_up(const LogConfig& log) {
   configure_log(log);
+  make_stdout_safe();
   open_hash_cache();
 }
 
@@ -70,16 +78,10 @@ std::string bug_text(const std::exception& e) {
 
 /// Prints what reached main in a process without peers.
 int report_failure(const std::exception& e) {
-  if (const auto* disk = dynamic_cast<const fs::filesystem_error*>(&e)) {
-    log_error(disk->what());
-    return exit_code(ErrorCode::kIo);
-  }
-  if (const auto* error = dynamic_cast<const Error*>(&e)) {
-    log_error(error->what());
-    return exit_code(error->code());
-  }
-  log_error(bug_text(e));
-  return exit_code(ErrorCode::kInternal);
+  const ErrorCode code = code_of(e);
+  const bool is_ours = dynamic_cast<const Error*>(&e) != nullptr;
+  log_error(code == ErrorCode::kInternal && !is_ours ? bug_text(e) : e.what());
+  return exit_code(code);
 }
 
 }  // namespace
@@ -123,6 +125,17 @@ fs::path executable_path() {
   return path;
 }
 
+fs::path hub_cache_dir() {
+  if (!environment("HF_HUB_CACHE").empty()) {
+    return environment("HF_HUB_CACHE");
+  }
+  // As huggingface_hub looks: HF_HOME, whose default heeds XDG_CACHE_HOME.
+  const fs::path home = !environment("HF_HOME").empty() ? fs::path(environment("HF_HOME"))
+                        : user_cache_dir().empty()      ? fs::path()
+                                                        : user_cache_dir() / "huggingface";
+  return home.empty() ? fs::path() : home / "hub";
+}
+
 bool is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
 int run_plain(const std::function<int()>& work) {
@@ -163,10 +176,9 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
       } catch (const Error&) {
         throw;
         // run_rank() tells the other ranks, by code; so everything becomes an Error here.
-      } catch (const fs::filesystem_error& e) {
-        throw Error(ErrorCode::kIo, e.what());
       } catch (const std::exception& e) {
-        throw Error(ErrorCode::kInternal, bug_text(e));
+        const ErrorCode code = code_of(e);
+        throw Error(code, code == ErrorCode::kInternal ? bug_text(e) : e.what());
       }
     });
   } catch (const std::exception& e) {

@@ -36,6 +36,10 @@ int run_process(int* argc, char*** argv, const std::function<int(Communicator&)>
 /// The same for work of one plain process that needs neither ranks nor threads nor devices.
 int run_plain(const std::function<int()>& work);
 
+/// Where huggingface_hub keeps models: $HF_HUB_CACHE, else $HF_HOME/hub, else
+/// ~/.cache/huggingface/hub. Empty where there is no home either.
+[[nodiscard]] std::filesystem::path hub_cache_dir();
+
 /// What a terminal is for: colours and progress lines.
 [[nodiscard]] bool is_terminal();
 

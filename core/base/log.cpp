@@ -9,6 +9,8 @@
 #include <mutex>
 #include <set>
 
+#include "core/base/terminal_text.h"
+
 namespace growmerge {
 namespace {
 
@@ -54,15 +56,19 @@ void configure_log(const LogConfig& config) {
   }
 }
 
-void log_debug(const std::string& text) { logger().log(spdlog::level::debug, text); }
+void log_debug(const std::string& text) {
+  logger().log(spdlog::level::debug, escape_controls(text));
+}
 
 void log_info(const std::string& text) {
   if (current_rank == 0) {
-    logger().log(spdlog::level::info, text);
+    logger().log(spdlog::level::info, escape_controls(text));
   }
 }
 
-void log_warning(const std::string& text) { logger().log(spdlog::level::warn, text); }
+void log_warning(const std::string& text) {
+  logger().log(spdlog::level::warn, escape_controls(text));
+}
 
 void log_warning_once(const std::string& text) {
   static std::mutex mutex;
@@ -73,6 +79,6 @@ void log_warning_once(const std::string& text) {
   }
 }
 
-void log_error(const std::string& text) { logger().log(spdlog::level::err, text); }
+void log_error(const std::string& text) { logger().log(spdlog::level::err, escape_controls(text)); }
 
 }  // namespace growmerge
