@@ -15,6 +15,7 @@
 #include "core/base/yaml.h"
 #include "core/contracts/communicator.h"
 #include "core/store/manifest.h"
+#include "launch/hub_inputs.h"
 
 namespace growmerge::launch {
 
@@ -36,6 +37,7 @@ struct StageInput {
   std::string role;
   std::string path;
   std::function<std::vector<std::filesystem::path>()> list_files = nullptr;
+  std::string named_at = "";  // file:line of the config, where it is known
 };
 
 /// What is known of a stage before it runs. Nothing that is named here needs to exist yet.
@@ -98,6 +100,14 @@ struct Command {
   [[nodiscard]] bool is_stage() const { return static_cast<bool>(stage.work); }
 };
 
+/// A stage's config, with models of the hub's cache found.
+template <class Config>
+[[nodiscard]] Config load_stage_config(const YamlNode& node) {
+  Config config = config_from_yaml<Config>(node);
+  find_hub_inputs([&config](FieldVisitor& v) { config.describe(v); });
+  return config;
+}
+
 /// A command of a config struct: Plan(config), Estimate(config, ranks), Work(config, run).
 template <class Config, class Plan, class Estimate, class Work>
 void set_stage(Command& command, Plan plan, Estimate estimate, Work work) {
@@ -106,17 +116,17 @@ void set_stage(Command& command, Plan plan, Estimate estimate, Work work) {
     config.describe(v);
   };
   command.stage.plan = [plan](const YamlNode& node) {
-    Config config = config_from_yaml<Config>(node);
+    Config config = load_stage_config<Config>(node);
     StagePlan out = plan(config);
     out.config = dump_config(config);
     out.fields = list_fields([&config](FieldVisitor& v) { config.describe(v); });
     return out;
   };
   command.stage.estimate = [estimate](const YamlNode& node, int ranks) {
-    return std::string(estimate(config_from_yaml<Config>(node), ranks));
+    return std::string(estimate(load_stage_config<Config>(node), ranks));
   };
   command.stage.work = [work](const YamlNode& node, StageRun& run) {
-    work(config_from_yaml<Config>(node), run);
+    work(load_stage_config<Config>(node), run);
   };
 }
 

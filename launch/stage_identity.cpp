@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/store/hashes.h"
+#include "core/store/hub_cache.h"
 
 namespace growmerge::launch {
 namespace {
@@ -95,7 +96,28 @@ std::string describe_input_change(const Manifest& finished, const Manifest& plan
 }
 
 std::string input_context(const StagePlan& plan, const StageInput& input) {
-  return "input '" + input.role + "' of stage '" + plan.stage + "'";
+  return (input.named_at.empty() ? "" : input.named_at + ": ") + "input '" + input.role +
+         "' of stage '" + plan.stage + "'";
+}
+
+/// Of what has a name on the hub: anything else that looks like ORG/NAME is a path that is wrong.
+bool is_model(const StageInput& input) {
+  return input.role == "base" || input.role == "source" || input.role == "tokenizer" ||
+         input.role.starts_with("model");
+}
+
+std::string identity_in_context(const StagePlan& plan, const StageInput& input,
+                                const std::function<std::string(const StageInput&)>& identify) {
+  return with_context(input_context(plan, input), [&] {
+    try {
+      return identify(input);
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::kNotFound || !is_model(input) || fs::exists(input.path)) {
+        throw;
+      }
+      throw Error(e.code(), e.what() + missing_model_advice(input.path));
+    }
+  });
 }
 
 }  // namespace
@@ -121,7 +143,10 @@ Manifest manifest_of(const StagePlan& plan, std::span<const std::string> identit
 
 Manifest manifest_to_come(const StagePlan& plan) {
   for (const StageInput& input : plan.inputs) {
-    with_context(input_context(plan, input), [&] { check_has_identity(input.path); });
+    (void)identity_in_context(plan, input, [](const StageInput& one) {
+      check_has_identity(one.path);
+      return std::string();
+    });
   }
   return manifest_of(plan, std::vector<std::string>(plan.inputs.size()));
 }
@@ -129,15 +154,13 @@ Manifest manifest_to_come(const StagePlan& plan) {
 Manifest planned_manifest(const StagePlan& plan) {
   std::vector<std::string> identities(plan.inputs.size());
   // Hashing inputs is most of what a merge reads, so threads share it.
-  at::parallel_for(
-      0, static_cast<std::int64_t>(identities.size()), 1,
-      [&](std::int64_t begin, std::int64_t end) {
-        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-          const StageInput& input = plan.inputs[i];
-          identities[i] =
-              with_context(input_context(plan, input), [&] { return identity_of(input); });
-        }
-      });
+  at::parallel_for(0, static_cast<std::int64_t>(identities.size()), 1,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (auto i = static_cast<std::size_t>(begin);
+                          i < static_cast<std::size_t>(end); ++i) {
+                       identities[i] = identity_in_context(plan, plan.inputs[i], identity_of);
+                     }
+                   });
   return manifest_of(plan, identities);
 }
 

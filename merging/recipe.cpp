@@ -6,6 +6,7 @@
 
 #include "core/base/config.h"
 #include "core/base/error.h"
+#include "core/store/hub_cache.h"
 #include "core/store/safetensors.h"
 #include "merging/methods/methods.h"
 
@@ -158,8 +159,10 @@ fs::path resolve(const YamlNode& node) {
            node.scalar,
            "': adapters ('model+lora') are not supported: merge the adapter into its "
            "model first");
+  const std::string advice = missing_model_advice(node.scalar);
   fail(ErrorCode::kNotFound, node.where(), ": no model directory '", node.scalar,
-       "' (looked in the current directory and beside the recipe; models are not downloaded)");
+       "' (looked in the current directory and beside the recipe)",
+       advice.empty() ? ": models are not downloaded" : advice);
 }
 
 RecipeModel parse_model(const YamlNode& node, const Method& method) {

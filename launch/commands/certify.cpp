@@ -93,7 +93,8 @@ upscaling::Certificate make_certificate(const CertifyConfig& config) {
 
 int certify(const CommandLine& line) {
   GM_CHECK(line.out.empty(), kInvalidArgument, "'certify' prints its certificate and has no --out");
-  const auto config = config_from_yaml<CertifyConfig>(load_command_config(certify_command(), line));
+  const auto config =
+      load_stage_config<CertifyConfig>(load_command_config(certify_command(), line));
   if (line.print_config) {
     std::fputs(dump_config(config).c_str(), stdout);
     return 0;

@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/model/checkpoint.h"
 #include "core/model/flops.h"
+#include "core/store/hub_cache.h"
 #include "core/tokenizer/tokenizer.h"
 #include "core/transformer/transformer.h"
 #include "data/document_reader.h"
@@ -30,11 +31,7 @@ struct EvalModel {
     v("name", name, "", "what the model is called in tables; default: its directory's name");
     v("path", path, "", "checkpoint", v.kInput);
   }
-  [[nodiscard]] std::string full_name() const {
-    const fs::path clean =
-        fs::path(path).has_filename() ? fs::path(path) : fs::path(path).parent_path();
-    return name.empty() ? clean.filename().string() : name;
-  }
+  [[nodiscard]] std::string full_name() const { return name.empty() ? model_dir_name(path) : name; }
 };
 
 struct EvalCommandConfig {

@@ -92,7 +92,7 @@ Command generate_command() {
       "which `tokenize` and bits-per-byte tasks read.\n";
   set_stage<GenerateConfig>(out, plan, estimate, work);
   out.prints_without_out = [](const YamlNode& node, Communicator& comm) {
-    const auto config = config_from_yaml<GenerateConfig>(node);
+    const auto config = load_stage_config<GenerateConfig>(node);
     const std::vector<eval::Document> documents = samples(config, comm);
     for (const eval::Document& document : documents) {
       if (comm.is_root()) {

@@ -9,6 +9,7 @@
 #include "core/model/checkpoint.h"
 #include "core/model/families.h"
 #include "core/model/model_config_keys.h"
+#include "core/store/hub_cache.h"
 #include "core/store/manifest.h"
 #include "core/store/safetensors.h"
 #include "core/tokenizer/tokenizer.h"
@@ -18,6 +19,7 @@
 #include "eval/results.h"
 #include "launch/commands/commands.h"
 #include "launch/dry_run.h"
+#include "launch/hub_inputs.h"
 
 namespace growmerge::launch {
 namespace {
@@ -273,8 +275,8 @@ int inspect(const CommandLine& line) {
       line.out.empty() && line.config_path.empty() && line.overrides.empty() && !line.print_config,
       kInvalidArgument, "'inspect' prints and has no config: it takes paths and --verify");
   for (const std::string& given : line.paths) {
-    const fs::path path = given;
-    GM_CHECK(fs::exists(path), kNotFound, "inspect: no '", given, "'");
+    const fs::path path = local_model_path(given);
+    GM_CHECK(fs::exists(path), kNotFound, "inspect: no '", given, "'", missing_model_advice(given));
     // Headers cost nothing; --verify reads everything, which of a large model takes a while.
     if (line.dry_run) {
       std::printf("reads     %s%s (%s), writes nothing\n", line.verify ? "all of " : "headers of ",

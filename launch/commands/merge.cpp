@@ -1,12 +1,13 @@
 // growmerge merge: a recipe (mergekit's YAML) -> a checkpoint, streamed.
-#include "core/store/manifest.h"
 #include "merging/merge.h"
+#include "core/store/manifest.h"
 
 #include <filesystem>
 
 #include "core/base/error.h"
 #include "launch/commands/commands.h"
 #include "launch/experiment/templates.h"
+#include "launch/hub_inputs.h"
 #include "launch/stage_driver.h"
 #include "merging/method_docs.h"
 
@@ -37,13 +38,41 @@ YamlNode with_models_to_come(const YamlNode& node) {
   return out;
 }
 
-StagePlan plan(const YamlNode& node) {
+const std::vector<std::string>& input_keys() {
+  static const std::vector<std::string> keys = {"model", "base_model", "statistics"};
+  return keys;
+}
+
+YamlNode with_hub_models(YamlNode node) {
+  find_hub_inputs(node, input_keys());
+  return node;
+}
+
+/// Where the recipe names a path: the file:line of the first such scalar; empty where it is not
+/// found (the recipe's own directory was put in front).
+std::string place_of(const YamlNode& node, const std::string& path) {
+  for (const auto& [key, value] : node.entries) {
+    std::string place =
+        value.is_scalar() && value.scalar == path ? value.where() : place_of(value, path);
+    if (!place.empty()) {
+      return place;
+    }
+  }
+  for (const YamlNode& item : node.items) {
+    if (std::string place = place_of(item, path); !place.empty()) {
+      return place;
+    }
+  }
+  return "";
+}
+
+StagePlan plan(const YamlNode& given) {
+  const YamlNode node = with_hub_models(given);
   const Recipe recipe = merging::parse_recipe(with_models_to_come(node));
   StagePlan out;
   out.stage = "merge";
   out.config = node_to_yaml(node);
-  static const std::vector<std::string> kInputKeys = {"model", "base_model", "statistics"};
-  out.fields = list_fields(node, kInputKeys);
+  out.fields = list_fields(node, input_keys());
   out.max_ranks = 1;
   out.hashes_while_working = true;
   out.seed = recipe.random_seed;
@@ -58,15 +87,18 @@ StagePlan plan(const YamlNode& node) {
       out.inputs.push_back({concat("statistics ", i), recipe.models[i].statistics.string()});
     }
   }
+  for (StageInput& input : out.inputs) {
+    input.named_at = place_of(node, input.path);
+  }
   return out;
 }
 
 std::string estimate(const YamlNode& node, int ranks) {
-  return merging::plan_merge(merging::parse_recipe(node)).describe();
+  return merging::plan_merge(merging::parse_recipe(with_hub_models(node))).describe();
 }
 
 void work(const YamlNode& node, StageRun& run) {
-  const merging::MergePlan plan = merging::plan_merge(merging::parse_recipe(node));
+  const merging::MergePlan plan = merging::plan_merge(merging::parse_recipe(with_hub_models(node)));
   Progress progress("merging", static_cast<std::int64_t>(plan.bytes_written), "bytes",
                     run.show_progress);
   run.files = merging::run_merge(plan, run.dir, progress);
