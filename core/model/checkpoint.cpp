@@ -15,9 +15,11 @@
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/format.h"
+#include "core/base/json_text.h"
 #include "core/base/log.h"
 #include "core/base/random.h"
 #include "core/model/model_config_keys.h"
+#include "core/store/hub_cache.h"
 
 namespace growmerge {
 namespace {
@@ -28,42 +30,71 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-// Everything beside config and weights that a user of the model needs.
-constexpr const char* kCompanions[] = {"tokenizer.json",
-                                       "tokenizer_config.json",
-                                       "special_tokens_map.json",
-                                       "added_tokens.json",
-                                       "vocab.json",
-                                       "merges.txt",
-                                       "tokenizer.model",
-                                       "generation_config.json",
-                                       "chat_template.jinja",
-                                       "chat_template.json",
-                                       "configuration_hyperllama.py",
-                                       "modeling_hyperllama.py"};
+// Everything beside config and weights that whoever uses the model looks for, by name ...
+constexpr const char* kCompanions[] = {
+    // Tokenizers: Transformers, vLLM and llama.cpp's converter each prefer another of them.
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "tokenizer.model.v3",
+    "spiece.model", "sentencepiece.bpe.model", "tekken.json", "qwen.tiktoken",
+    // Defaults of sampling, EOS and padding.
+    "generation_config.json",
+    // A template in the tokenizer_config.json gives way to these.
+    "chat_template.jinja", "chat_template.json"};
+// ... templates beside the first one, by folder ...
+constexpr const char* kTemplateFolder = "additional_chat_templates";
+// ... and by the beginning of the name: code of `trust_remote_code`, licences, which must stay with
+// what is made of the weights.
+constexpr const char* kCodeNames[] = {"configuration_", "modeling_", "modular_", "tokenization_",
+                                      "generation_"};
+constexpr const char* kLicenceNames[] = {"LICENSE", "LICENCE", "NOTICE", "USE_POLICY"};
+
+// What SentencePiece writes, under the names that models have given it.
+constexpr const char* kSentencePieceNames[] = {"tokenizer.model", "spiece.model",
+                                               "sentencepiece.bpe.model", "spm.model"};
+
+bool is_companion(const std::string& name) {
+  const auto begins_name = [&name](const char* front) { return name.starts_with(front); };
+  return std::find(std::begin(kCompanions), std::end(kCompanions), name) != std::end(kCompanions) ||
+         (name.ends_with(".py") &&
+          std::any_of(std::begin(kCodeNames), std::end(kCodeNames), begins_name)) ||
+         std::any_of(std::begin(kLicenceNames), std::end(kLicenceNames), begins_name);
+}
+
+/// A shell command that lets Transformers read a directory and write it again.
+std::string convert_command(const char* class_name, const fs::path& dir, const std::string& to) {
+  return concat("python3 -c \"from transformers import ", class_name, "; ", class_name,
+                ".from_pretrained('", dir.string(), "').save_pretrained('", to, "')\"");
+}
 
 [[noreturn]] void refuse_directory_without_safetensors(const fs::path& dir) {
   for (const auto& entry : fs::directory_iterator(dir)) {
     const std::string name = entry.path().filename().string();
     const std::string extension = entry.path().extension().string();
-    if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".gguf" ||
-        name.ends_with(".bin.index.json")) {
-      fail(ErrorCode::kUnsupported, "'", entry.path().string(), "': ", extension,
-           " weights are not read (pickles can run code): convert them once with Transformers, "
-           "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR), which writes "
-           "safetensors");
-    }
+    const std::string to = without_trailing_slash(dir).string() + "-safetensors";
+    GM_CHECK(extension != ".gguf", kUnsupported, "'", entry.path().string(),
+             "': GGUF weights are not read: convert them once with Transformers, "
+             "AutoModelForCausalLM.from_pretrained(DIR, gguf_file='",
+             name, "').save_pretrained('", to, "'), which writes safetensors");
+    GM_CHECK(extension != ".bin" && extension != ".pt" && extension != ".pth" &&
+                 !name.ends_with(".bin.index.json"),
+             kUnsupported, "'", entry.path().string(), "': ", extension,
+             " weights are not read (pickles can run code): convert them once with Transformers, "
+             "which writes safetensors: ",
+             convert_command("AutoModelForCausalLM", dir, to), " && ",
+             convert_command("AutoTokenizer", dir, to));
   }
   fail(ErrorCode::kNotFound, "'", dir.string(), "' holds neither ", kWeights, " nor ", kIndex);
 }
 
 // Found when training starts, it would be found too late: whoever reads the model needs its tokens.
 void refuse_lone_tokenizer_model(const fs::path& dir) {
-  GM_CHECK(!fs::exists(dir / "tokenizer.model") || fs::exists(dir / "tokenizer.json"), kUnsupported,
-           "'", (dir / "tokenizer.model").string(),
-           "': a SentencePiece tokenizer.model alone is not read: convert it once with "
-           "Transformers, AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), which writes "
-           "tokenizer.json");
+  for (const char* name : kSentencePieceNames) {
+    GM_CHECK(!fs::exists(dir / name) || fs::exists(dir / "tokenizer.json"), kUnsupported, "'",
+             (dir / name).string(),
+             "': a SentencePiece model alone is not read: convert it once "
+             "with Transformers, which writes tokenizer.json: ",
+             convert_command("AutoTokenizer", dir, dir.string()));
+  }
 }
 
 /// Shard file names of an index, in order, with the tensors it says each one holds.
@@ -71,7 +102,7 @@ std::vector<std::pair<std::string, std::set<std::string>>> read_index(const fs::
   std::vector<std::pair<std::string, std::set<std::string>>> out;
   Json json;
   try {
-    json = Json::parse(read_file(path));
+    json = Json::parse(read_json_text(path));
   } catch (const Json::exception& e) {
     fail(ErrorCode::kCorrupt, "'", path.string(), "': not valid JSON: ", e.what());
   }
@@ -99,6 +130,10 @@ std::vector<std::pair<std::string, std::set<std::string>>> read_index(const fs::
 std::vector<SafetensorsFile> open_weight_files(const fs::path& dir) {
   std::vector<SafetensorsFile> files;
   if (fs::exists(dir / kWeights)) {
+    if (fs::exists(dir / kIndex)) {
+      log_info(concat("'", dir.string(), "': ", kWeights, " is read, and not the shards of ",
+                      kIndex, " beside it (as Transformers does)"));
+    }
     files.push_back(SafetensorsFile::open(dir / kWeights));
     return files;
   }
@@ -121,10 +156,13 @@ std::vector<SafetensorsFile> open_weight_files(const fs::path& dir) {
   return files;
 }
 
-/// Buffers that old checkpoints carry and that are computed from the config.
+/// Buffers that old checkpoints carry and that are computed from the config. Some families have a
+/// rotary embedding for each kind of layer (rotary_emb_local).
 bool is_derived_buffer(const std::string& name) {
-  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".self_attn.bias") ||
-         name.ends_with(".masked_bias");
+  const bool is_rotary = name.find("rotary_emb") != std::string::npos &&
+                         (name.ends_with("inv_freq") || name.ends_with(".cos_cached") ||
+                          name.ends_with(".sin_cached"));
+  return is_rotary || name.ends_with(".self_attn.bias") || name.ends_with(".masked_bias");
 }
 
 bool equal_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
@@ -183,7 +221,7 @@ CheckpointReader CheckpointReader::open(const fs::path& dir) {
   GM_CHECK(fs::exists(dir), kNotFound, "no model directory '", dir.string(), "'",
            fs::exists(dir.string() + ".tmp")
                ? ": the stage that writes it is unfinished, run it again"
-               : "");
+               : missing_model_advice(dir.string()));
   GM_CHECK(fs::is_directory(dir), kNotFound, "'", dir.string(),
            "' is no directory: name the Hugging Face model directory, not a file in it");
   reader.config_ = load_model_config(dir);
@@ -357,14 +395,26 @@ void save_model(const fs::path& dir, const Model& model, const SaveOptions& opti
 }
 
 std::vector<std::string> copy_companions(const fs::path& from, const fs::path& to) {
-  std::vector<std::string> copied;
-  for (const char* name : kCompanions) {
-    if (fs::is_regular_file(from / name)) {
-      write_file_atomically(to / name, read_file(from / name));
-      copied.emplace_back(name);
+  // Sorted: a directory's own order is the file system's.
+  std::set<std::string> names;
+  for (const fs::path& name : {fs::path(), fs::path(kTemplateFolder)}) {
+    if (!fs::is_directory(from / name)) {
+      continue;
+    }
+    for (const auto& entry : fs::directory_iterator(from / name)) {
+      const fs::path file = entry.path().filename();
+      const bool is_wanted =
+          name.empty() ? is_companion(file.string()) : file.extension() == ".jinja";
+      if (entry.is_regular_file() && is_wanted) {
+        names.insert((name / file).string());
+      }
     }
   }
-  return copied;
+  for (const std::string& name : names) {
+    fs::create_directories((to / name).parent_path());
+    write_file_atomically(to / name, read_file(from / name));
+  }
+  return {names.begin(), names.end()};
 }
 
 Model init_model(const ModelConfig& config, std::uint64_t seed) {

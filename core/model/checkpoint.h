@@ -1,10 +1,11 @@
 // A Hugging Face model directory, in and out.
 //
-// In: config.json, model.safetensors or model.safetensors.index.json with its shards. `.bin`
-// weights and a lone tokenizer.model are refused by name with what to do. A tied model's
-// lm_head.weight in the file is accepted when it equals the embedding. Out: the same, plus every
-// companion file (tokenizer.json, tokenizer_config.json, special_tokens_map.json,
-// generation_config.json, chat_template.jinja, ...) copied from the source directory.
+// In: config.json, model.safetensors (taken before an index that stands beside it, which is said)
+// or an index with its shards. `.bin` weights and a lone SentencePiece model are refused with the
+// command that converts them; a tied model's lm_head.weight must equal the embedding; stored
+// buffers such as inv_freq are passed over. Out: the same, plus the companions: what Transformers,
+// vLLM and llama.cpp look for beside weights (tokenizer, chat templates, generation settings,
+// code), and the licence.
 #pragma once
 
 #include <cstdint>
