@@ -101,6 +101,49 @@ TEST(TokenizerTrainer, DigitsMergeWhenNotSplit) {
   EXPECT_LT(Tokenizer::parse(trained.tokenizer_json, "trained").encode("2024", false).size(), 4U);
 }
 
+TEST(TokenizerTrainer, WithoutBosNothingStandsInFront) {
+  TokenizerTrainConfig config = small_config();
+  config.bos_token = std::nullopt;
+  const TrainedTokenizer trained = train_tokenizer(config, source_of(some_texts()));
+  const Tokenizer tokenizer = Tokenizer::parse(trained.tokenizer_json, "trained");
+  EXPECT_EQ(tokenizer.token_to_id("<|end_of_text|>"), 0);
+  EXPECT_EQ(tokenizer.encode("low new", true), tokenizer.encode("low new", false));
+  EXPECT_EQ(trained.tokenizer_config_json.find("bos_token"), std::string::npos);
+}
+
+TEST(TokenizerTrainer, SpecialTokensInTextStayWhole) {
+  TokenizerTrainConfig config = small_config();
+  config.special_tokens = {"<|sep|>"};
+  const std::vector<std::string> apart = {"new new", " low low", "new"};
+  const std::string joined = "new new<|sep|> low low<|sep|>new";
+  // Nothing is learned from them, nor across them.
+  EXPECT_EQ(train_tokenizer(config, source_of({joined})).tokenizer_json,
+            train_tokenizer(config, source_of(apart)).tokenizer_json);
+}
+
+TEST(TokenizerTrainer, ByteFallbackSpellsRareCharacters) {
+  TokenizerTrainConfig config = small_config();
+  config.byte_fallback = true;
+  config.bos_token = std::nullopt;
+  config.vocab_size = 400;
+  config.character_coverage = 0.98;
+  const TrainedTokenizer trained = train_tokenizer(config, source_of(some_texts()));
+  const Tokenizer tokenizer = Tokenizer::parse(trained.tokenizer_json, "trained");
+  EXPECT_EQ(tokenizer.token_to_id("<0x00>"), 1);
+  // The one a-umlaut is beyond the coverage, and the Han character was never seen.
+  EXPECT_EQ(tokenizer.encode("\xC3\xA4", false), (std::vector<std::int32_t>{1 + 0xC3, 1 + 0xA4}));
+  EXPECT_EQ(tokenizer.encode(" low", false).size(), 1U);
+  EXPECT_EQ(tokenizer.encode("2024", false).size(), 4U);
+  for (const std::string text : {" lowest  newest", "\xE6\xBC\xA2 2024 low"}) {
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, true), false), text);
+  }
+  config.vocab_size = 260;
+  EXPECT_NE(error_of(config, some_texts()).find("lower character_coverage"), std::string::npos);
+  config.character_coverage = 0.0;
+  EXPECT_NE(error_of(config, some_texts()).find("character_coverage: expected over 0"),
+            std::string::npos);
+}
+
 TEST(TokenizerTrainer, OrderOfDocumentsDoesNotMatter) {
   std::vector<std::string> texts = some_texts();
   const std::string forward = train_tokenizer(small_config(), source_of(texts)).tokenizer_json;
@@ -130,7 +173,7 @@ TEST(TokenizerTrainer, ErrorsNameTheField) {
   EXPECT_EQ(error_of(config, some_texts()),
             "vocab_size: expected 258 (256 bytes and 2 special tokens) to 1048576, got 257");
   config = small_config();
-  config.eos_token = config.bos_token;
+  config.eos_token = *config.bos_token;
   EXPECT_EQ(error_of(config, some_texts()), "special token '<|begin_of_text|>' is there twice");
   config = small_config();
   config.special_tokens = {"x"};

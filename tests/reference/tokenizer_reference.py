@@ -547,6 +547,32 @@ def check_configurations(folder):
     check_spans(folder, texts)
 
 
+def check_character_trainer(folder, source, training, held_out):
+    """With byte_fallback and without BOS, on texts that hold special tokens: those part the text."""
+    folder = pathlib.Path(folder) / "characters"
+    folder.mkdir()
+    source = folder / "text.jsonl"
+    source.write_text("".join(json.dumps({"text": "<|pad|>".join([t[:50], t[50:]])}) + "\n" for t in training))
+    subprocess.run([BIN / "growmerge_tokenizer_trainer_tool", source, folder, "6000", "2", "1", "1"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path = folder / "tokenizer.json"
+    ours = Tokenizer.from_file(str(path))
+    compare("trained on characters", path, ours, held_out + fuzz_texts(300, 12), special=True)
+    texts = held_out + fuzz_texts(300, 13)
+    kept = [t for t in texts if "\u2581" not in t]
+    assert ours.decode_batch([e.ids for e in ours.encode_batch(kept)]) == kept, "a text does not come back"
+    reserved = ["<|end_of_text|>", "<|pad|>"] + [f"<0x{b:02X}>" for b in range(256)]
+    peer = Tokenizer(models.BPE())
+    peer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.Metaspace(prepend_scheme="never")])
+    pieces = [piece for t in training for piece in (t[:50], t[50:])]
+    peer.train_from_iterator(pieces, trainers.BpeTrainer(vocab_size=6000, min_frequency=2, special_tokens=reserved,
+                                                         show_progress=False))
+    theirs, mine = json.loads(peer.to_str())["model"], json.loads(path.read_text())["model"]
+    assert mine["merges"] == theirs["merges"], "merges over characters differ"
+    assert mine["vocab"] == theirs["vocab"], "vocabularies over characters differ"
+    print(f"trainer over characters: {len(mine['merges'])} merges equal", flush=True)
+
+
 def check_trainer(folder):
     """Our trainer and the package's learn the same merges, and both encode with them alike."""
     texts = list(documents(sampled=True))
@@ -575,6 +601,7 @@ def check_trainer(folder):
         assert mine["vocab"] == theirs["vocab"], f"vocabularies differ for {vocab_size}"
         print(f"trainer: {vocab_size} tokens, {len(mine['merges'])} merges equal; {len(held_out)} "
               "held-out texts equal", flush=True)
+    check_character_trainer(folder, source, training, held_out)
     try:
         from transformers import AutoTokenizer
     except ImportError:
