@@ -1,8 +1,9 @@
-// growmerge tokenizer: train a byte-level BPE tokenizer, or see what one makes of text.
+// growmerge tokenizer: train a BPE tokenizer, or see what one makes of text.
 #include "core/tokenizer/tokenizer.h"
 #include "core/base/format.h"
 
 #include <cstdio>
+#include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -10,6 +11,7 @@
 #include "data/tokenizer_trainer.h"
 #include "eval/encode.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/tokenizer_text.h"
 #include "launch/report/table.h"
 
 namespace growmerge::launch {
@@ -43,18 +45,6 @@ void work(const TokenizerTrainConfig& config, StageRun& run) {
                   format_bytes(static_cast<double>(summary.bytes))));
 }
 
-/// LANG=PATH, or a path alone, which names itself.
-struct NamedText {
-  std::string name;
-  std::string path;
-};
-NamedText named_text(const std::string& word) {
-  // A path with "=" in it needs a name in front.
-  const std::size_t equals = word.find('=');
-  return equals == std::string::npos ? NamedText{word, word}
-                                     : NamedText{word.substr(0, equals), word.substr(equals + 1)};
-}
-
 std::vector<std::string> fertility_row(const Tokenizer& tokenizer, const NamedText& text) {
   data::TextInput input;
   input.path = text.path;
@@ -84,30 +74,63 @@ std::vector<std::string> fertility_row(const Tokenizer& tokenizer, const NamedTe
           format_number("%.3f", over(bytes))};
 }
 
-int inspect_tokenizer(const CommandLine& line) {
-  GM_CHECK(line.paths.size() >= 2, kInvalidArgument,
-           "growmerge tokenizer inspect TOKENIZER [LANG=TEXT...]");
-  if (line.dry_run) {
-    for (std::size_t i = 1; i < line.paths.size(); ++i) {
-      std::printf("reads     %s\n",
-                  i == 1 ? line.paths[i].c_str() : named_text(line.paths[i]).path.c_str());
-    }
-    std::printf("writes    nothing\n");
-    return 0;
-  }
-  const Tokenizer tokenizer = Tokenizer::load(line.paths[1]);
+void print_fertility(const std::vector<std::string>& words) {
+  const Tokenizer tokenizer = Tokenizer::load(words[0]);
   std::printf("%s tokens, hash %s\n", format_count(tokenizer.vocab_size()).c_str(),
               tokenizer.hash().c_str());
   Table table;
   table.title = "Fertility";
   table.columns = {"text", "tokens", "words", "tokens/word", "characters/token", "bytes/token"};
-  for (std::size_t i = 2; i < line.paths.size(); ++i) {
-    table.rows.push_back(fertility_row(tokenizer, named_text(line.paths[i])));
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    table.rows.push_back(fertility_row(tokenizer, named_text(words[i])));
   }
   // Without text there is only the tokenizer to speak of.
   if (!table.rows.empty()) {
     std::fputs(table_text(table).c_str(), stdout);
   }
+}
+
+/// What looks at a tokenizer and writes nothing: `tokenizer NAME TOKENIZER [WORD...]`.
+struct Inspection {
+  const char* name;
+  const char* usage;  // of the words behind the tokenizer
+  std::size_t least_words;
+  bool takes_text;  // a word that is no file's name is text, or ids
+  void (*print)(const std::vector<std::string>& words);
+};
+constexpr Inspection kInspections[] = {
+    {"inspect", "[LANG=TEXT...]", 1, false, print_fertility},
+    {"encode", "TEXT...", 2, true, print_encoded},
+    {"decode", "IDS...", 2, true, print_decoded},
+    {"stats", "LANG=TEXT...", 2, false, print_tokenizer_stats},
+};
+
+const Inspection* find_inspection(const CommandLine& line) {
+  for (const Inspection& inspection : kInspections) {
+    if (!line.paths.empty() && line.paths.front() == inspection.name) {
+      return &inspection;
+    }
+  }
+  return nullptr;
+}
+
+int inspect_tokenizer(const CommandLine& line) {
+  const Inspection& inspection = *find_inspection(line);
+  const std::vector<std::string> words(line.paths.begin() + 1, line.paths.end());
+  GM_CHECK(words.size() >= inspection.least_words, kInvalidArgument, "growmerge tokenizer ",
+           inspection.name, " TOKENIZER ", inspection.usage);
+  if (line.dry_run) {
+    std::error_code error;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      if (i > 0 && inspection.takes_text && !std::filesystem::exists(words[i], error)) {
+        continue;  // the text itself, or ids
+      }
+      std::printf("reads     %s\n", i == 0 ? words[i].c_str() : named_text(words[i]).path.c_str());
+    }
+    std::printf("writes    nothing\n");
+    return 0;
+  }
+  inspection.print(words);
   return 0;
 }
 
@@ -116,15 +139,23 @@ int inspect_tokenizer(const CommandLine& line) {
 Command tokenizer_command() {
   Command out;
   out.name = "tokenizer";
-  out.doc = "train a byte-level BPE tokenizer, or inspect one (fertility per language)";
-  out.usage = "[train] [LANG=TEXT...] --out DIR  |  inspect TOKENIZER [LANG=TEXT...]";
+  out.doc = "train a BPE tokenizer, or see what one makes of text (ids, pieces, statistics)";
+  out.usage =
+      "[train] [LANG=TEXT...] --out DIR  |  inspect | encode | decode | stats TOKENIZER ...";
   out.details =
-      "`train` (the default) learns from text and writes tokenizer.json. `inspect` prints tokens\n"
-      "per word and bytes per token of each text.\n";
+      "train [LANG=TEXT...]               learns from text and writes tokenizer.json (the "
+      "default)\n"
+      "inspect TOKENIZER [LANG=TEXT...]   size and hash; tokens per word and bytes per token\n"
+      "encode TOKENIZER TEXT...           a JSON line a text: ids, pieces, and offsets, which "
+      "count\n"
+      "                                   characters; TEXT is a file where one has that name\n"
+      "decode TOKENIZER IDS...            a JSON line a list: IDS is [1,2], or a file of such "
+      "lines\n"
+      "stats TOKENIZER LANG=TEXT...       tokens per word, bytes per token, characters that "
+      "tokens\n"
+      "                                   cut apart, unknown and byte tokens, of each file\n";
   set_stage<TokenizerTrainConfig>(out, plan, estimate, work);
-  out.is_inspection = [](const CommandLine& line) {
-    return !line.paths.empty() && line.paths.front() == "inspect";
-  };
+  out.is_inspection = [](const CommandLine& line) { return find_inspection(line) != nullptr; };
   out.inspect = inspect_tokenizer;
   out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
     const std::size_t first = !paths.empty() && paths.front() == "train" ? 1 : 0;

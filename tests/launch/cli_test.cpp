@@ -106,6 +106,60 @@ TEST(CommandLine, InspectOnlyPrintsAndSaysWhatItWouldRead) {
   }
 }
 
+/// A SentencePiece-style tokenizer of the letters a to c, with bytes behind them and <s> in front.
+const char* small_tokenizer() {
+  return R"({
+    "added_tokens": [{"id": 0, "content": "<s>", "special": true}],
+    "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never"},
+    "post_processor": {"type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+      "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+    "decoder": {"type": "Sequence", "decoders": [{"type": "Replace",
+      "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]},
+    "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>",
+      "vocab": {"<s>": 0, "a": 1, "b": 2, "\u2581": 3, "ab": 4, "<0xC3>": 5, "<0xA4>": 6, "<unk>": 7},
+      "merges": ["a b"]}})";
+}
+
+TEST(TokenizerCommand, EncodesAndDecodesTextAndFiles) {
+  TemporaryDirectory dir;
+  const std::string tokenizer = (dir.path() / "tokenizer.json").string();
+  const std::string lines = (dir.path() / "lines.jsonl").string();
+  write_text(tokenizer, small_tokenizer());
+  const Ran text = growmerge("tokenizer encode " + tokenizer + " 'ab ä' a");
+  EXPECT_EQ(text.code, 0) << text.output;
+  EXPECT_EQ(text.output,
+            "{\"ids\":[0,4,3,5,6],\"pieces\":[\"<s>\",\"ab\",\"\u2581\",\"<0xC3>\",\"<0xA4>\"],"
+            "\"offsets\":[[0,0],[0,2],[2,3],[3,4],[3,4]]}\n"
+            "{\"ids\":[0,1],\"pieces\":[\"<s>\",\"a\"],\"offsets\":[[0,0],[0,1]]}\n");
+  write_text(lines, text.output);
+  EXPECT_EQ(growmerge("tokenizer decode " + tokenizer + " " + lines + " '[4, 3]'").output,
+            "{\"text\":\"<s>ab ä\"}\n{\"text\":\"<s>a\"}\n{\"text\":\"ab \"}\n");
+  write_text(dir.path() / "texts.jsonl", "{\"text\": \"ab\"}\n{\"text\": \"b\\u009b\"}\n");
+  const Ran file =
+      growmerge("tokenizer encode " + tokenizer + " " + (dir.path() / "texts.jsonl").string());
+  EXPECT_TRUE(file.says("{\"ids\":[0,4],")) << file.output;
+  EXPECT_TRUE(file.says("{\"ids\":[0,2,7],")) << file.output;
+  const Ran wrong = growmerge("tokenizer decode " + tokenizer + " x");
+  EXPECT_EQ(wrong.code, 2) << wrong.output;
+  EXPECT_TRUE(wrong.says("expected token ids as [1, 2, 3]")) << wrong.output;
+  EXPECT_TRUE(growmerge("tokenizer encode " + tokenizer).says("TOKENIZER TEXT..."));
+}
+
+TEST(TokenizerCommand, StatsCountWhatTokensMakeOfText) {
+  TemporaryDirectory dir;
+  const std::string tokenizer = (dir.path() / "tokenizer.json").string();
+  write_text(tokenizer, small_tokenizer());
+  write_text(dir.path() / "de.txt", "ab ä öb");
+  const Ran ran =
+      growmerge("tokenizer stats " + tokenizer + " de=" + (dir.path() / "de.txt").string());
+  EXPECT_EQ(ran.code, 0) << ran.output;
+  // ab _ <0xC3> <0xA4> _ <unk> b: 7 tokens, 3 words, 7 characters of 9 bytes; one character is cut.
+  for (const char* cell : {"de", "7", "3", "2.333", "1.000", "1.286", "14.286", "28.571"}) {
+    EXPECT_TRUE(ran.says(cell)) << cell << ran.output;
+  }
+}
+
 TEST(CommandLine, PrintConfigIsAConfigAgain) {
   TemporaryDirectory dir;
   const Ran first = growmerge("report a b --set title=hello --print-config");
