@@ -22,8 +22,10 @@ from pathlib import Path
 from side_by_side import BUILD, DATA, keep, row
 
 NAMES = ["gpt2", "smollm2", "dolma2_cl100k", "phi3_mini_spm"]
+# Unigram with SentencePiece's rules, out of the shared cases.
+T5 = DATA.parent / "cases/tokenizers/t5_unigram_message/tokenizer.json"
 TOOL = BUILD / "bin/growmerge_tokenizer_tool"
-TARGETS = {"phi3_mini_spm": 4}  # 8 for the others
+TARGETS = {"phi3_mini_spm": 4, "t5": 5}  # 8 for the others
 
 
 def peer(tokenizer, texts):
@@ -82,8 +84,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder) / "texts.jsonl"
         write_texts(texts, options.bytes or float("inf"))
-        for name in (name for name in NAMES if options.only in name):
-            tokenizer = DATA / "tokenizers" / name / "tokenizer.json"
+        files = [(name, DATA / "tokenizers" / name / "tokenizer.json") for name in NAMES] + [("t5", T5)] * T5.is_file()
+        for name, tokenizer in ((name, file) for name, file in files if options.only in name):
             for threads in options.threads:
                 theirs, ours = [], []
                 for _ in range(options.rounds):
@@ -95,7 +97,7 @@ def main():
                 rows.append(row(f"encode {theirs[0][0] / 1e6:.0f} MB, {name}, {threads} thread{'s' * (threads > 1)}",
                                 f"{speed[1]:.1f} MB/s", "tokenizers", f"{speed[0]:.2f} MB/s", speed[1] / speed[0],
                                 TARGETS.get(name, 8), f"{memory[1]:.0f} / {memory[0]:.0f} MB"))
-            if "phi3" not in name:  # it has no pre-tokenizer
+            if name not in ("phi3_mini_spm", "t5"):  # their words are not cut by a scanner
                 size, _, seconds, _ = min((run([TOOL, "words", tokenizer, "1"], texts, 1) for _ in range(options.rounds)),
                                           key=lambda r: r[2])
                 rows.append(row(f"pre-tokenize {size / 1e6:.0f} MB, {name}, 1 thread", f"{size / seconds / 1e6:.0f} MB/s", "", "",
