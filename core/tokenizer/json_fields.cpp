@@ -18,6 +18,10 @@ const Json* find_field(const Json& object, const char* key) {
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
+std::string shown(const Json& value) {
+  return value.is_primitive() ? value.dump() : value.type_name();
+}
+
 void require_object(const Json& value, const std::string& what) {
   GM_CHECK(value.is_object(), kCorrupt, what, ": expected a JSON object, got ", value.type_name());
 }
@@ -62,7 +66,7 @@ std::string character_field(const Json& object, const char* key, const std::stri
 std::size_t count_field(const Json& object, const char* key, const std::string& what) {
   const Json& value = require_field(object, key, what);
   GM_CHECK(value.is_number_unsigned(), kCorrupt, what, ": field '", key,
-           "': expected a count, got ", value.dump());
+           "': expected a count, got ", shown(value));
   return value.get<std::size_t>();
 }
 

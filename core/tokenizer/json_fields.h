@@ -13,6 +13,10 @@ using Json = nlohmann::json;
 /// The field; nothing where it is missing or null, which mean the same here.
 [[nodiscard]] const Json* find_field(const Json& object, const char* key);
 
+/// A value for a message: as it stands, or its type where it is a list or an object, which may be
+/// nested deeper than the stack is.
+[[nodiscard]] std::string shown(const Json& value);
+
 // `what` names the part. Errors: kCorrupt for a missing field or one of a wrong type.
 void require_object(const Json& value, const std::string& what);
 const Json& require_field(const Json& object, const char* key, const std::string& what);

@@ -49,7 +49,7 @@ std::pair<std::string, std::string> parse_merge(const Json& merge, std::size_t i
   }
   GM_CHECK(merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(),
            kCorrupt, "model merges: entry ", index, ": expected a string or two, got ",
-           merge.dump());
+           shown(merge));
   return {merge[0].get<std::string>(), merge[1].get<std::string>()};
 }
 
@@ -96,7 +96,7 @@ UnigramSpec parse_unigram(const Json& model) {
   for (const Json& entry : require_array(model, "vocab", "model")) {
     GM_CHECK(entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_number(),
              kCorrupt, "model vocab: entry ", unigram.vocab.size(),
-             ": expected [piece, score], got ", entry.dump());
+             ": expected [piece, score], got ", shown(entry));
     unigram.vocab.emplace_back(entry[0].get<std::string>(), entry[1].get<double>());
   }
   if (const Json* unk = find_field(model, "unk_id")) {

@@ -110,7 +110,8 @@ std::vector<std::int32_t> ids_of(const std::string& text, const std::string& whe
   for (const Json& id : json) {
     GM_CHECK(id.is_number_integer() && id.get<std::int64_t>() >= 0 &&
                  id.get<std::int64_t>() <= INT32_MAX,
-             kInvalidArgument, where, ": expected a token id, got ", id.dump());
+             kInvalidArgument, where, ": expected a token id, got ",
+             id.is_primitive() ? id.dump() : id.type_name());
     ids.push_back(id.get<std::int32_t>());
   }
   return ids;
