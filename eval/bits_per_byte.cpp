@@ -1,10 +1,12 @@
 #include "eval/bits_per_byte.h"
 
+#include <charconv>
 #include <cmath>
 #include <numbers>
 #include <string_view>
 
 #include "core/base/error.h"
+#include "core/base/white_space.h"
 #include "eval/request_set.h"
 #include "eval/scoring_rules.h"
 #include "eval/statistics.h"
@@ -15,6 +17,25 @@ namespace {
 double per(double nll, std::int64_t count) { return nll / static_cast<double>(count); }
 
 }  // namespace
+
+std::int64_t window_stride(const std::string& stride, std::int64_t context,
+                           bool prefix_each_window) {
+  const std::int64_t room = RequestSet::room_of(context, prefix_each_window);
+  if (stride == "half") {
+    return RequestSet::stride_of(context, prefix_each_window);
+  }
+  if (stride == "disjoint") {
+    return room;
+  }
+  std::int64_t tokens = 0;
+  const auto [end, error] = std::from_chars(stride.data(), stride.data() + stride.size(), tokens);
+  GM_CHECK(error == std::errc() && end == stride.data() + stride.size() && tokens >= 1,
+           kInvalidArgument, "stride is '", stride,
+           "', expected half, disjoint or a number of tokens");
+  GM_CHECK(tokens <= room, kInvalidArgument, "stride is ", tokens, ", a window holds ", room,
+           " tokens: what lies between two windows would not be scored");
+  return tokens;
+}
 
 std::vector<Item> text_items(std::vector<Document> documents) {
   std::vector<Item> items(documents.size());
@@ -54,7 +75,8 @@ std::vector<ItemRecord> score_texts(const Model& model, const std::vector<Item>&
   GM_CHECK(context >= 1, kInvalidArgument, "bits per byte: context is ", context,
            ", expected at least 1 token");
 
-  RequestSet set(context, rules.prefix_each_window ? *prefix : -1);
+  RequestSet set(context, rules.prefix_each_window ? *prefix : -1,
+                 window_stride(rules.stride, context, rules.prefix_each_window));
   std::vector<ItemRecord> records(documents.size());
   for (std::size_t i = 0; i < documents.size(); ++i) {
     const std::string& text = documents[i].choices[0];
@@ -70,6 +92,9 @@ std::vector<ItemRecord> score_texts(const Model& model, const std::vector<Item>&
     record.words = count_words(text);
     record.windows = set.add(tokens, 1);
     record.windowed = record.windows > 1;
+    GM_CHECK(!record.windowed || rules.overlong != "error", kInvalidArgument, "document '",
+             record.id, "' has ", ids.size(), " tokens, one window holds ", context,
+             " (overlong is error): set max_characters, or overlong: windows");
   }
   // [documents] sums of log p over windows, nats.
   const std::vector<double> sums = set.combine(score_sums(
@@ -133,6 +158,9 @@ TaskSummary summarise_texts(const TaskItems& items) {
                           {"characters", static_cast<double>(totals.characters)},
                           {"words", static_cast<double>(totals.words)},
                           {"bytes", static_cast<double>(totals.bytes)}});
+  if (header.empty_documents > 0) {
+    summary.metrics.emplace_back("empty_documents", static_cast<double>(header.empty_documents));
+  }
   return summary;
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "core/base/error.h"
+#include "core/base/white_space.h"
 #include "eval/request_set.h"
 
 namespace growmerge::eval {

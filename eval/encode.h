@@ -29,11 +29,6 @@ using EncodedTexts = std::vector<EncodedText>;
 
 /// Unicode code points of valid UTF-8.
 [[nodiscard]] std::int64_t count_characters(std::string_view text);
-/// Pieces between runs of white space (ASCII white space and U+0085, U+00A0, U+1680, U+2000-200A,
-/// U+2028, U+2029, U+202F, U+205F, U+3000: what Python's str.split() splits at).
-[[nodiscard]] std::int64_t count_words(std::string_view text);
-/// Without the white space (as for count_words) at both ends: Python's str.strip().
-[[nodiscard]] std::string_view strip(std::string_view text);
 /// The first `count` code points.
 [[nodiscard]] std::string_view first_characters(std::string_view text, std::int64_t count);
 

@@ -10,6 +10,23 @@
 
 namespace growmerge::eval {
 
+namespace {
+
+/// Of files that may not be what they are taken for.
+void warn_of(const Task& task) {
+  if (!task.warning.empty()) {
+    log_warning(task.warning);
+  }
+  if (task.read.rows_of_quotes > 0) {
+    log_warning(
+        concat(task.read.rows_of_quotes,
+               " rows have a field that reads as if it were quoted (\"...\"\"...\"): a quote "
+               "is a character unless the task sets `quoted: true`"));
+  }
+}
+
+}  // namespace
+
 void EvalConfig::validate() const {
   GM_CHECK(!tasks.empty(), kInvalidArgument, "evaluation: tasks is empty");
   std::set<std::string> names;
@@ -80,12 +97,20 @@ Evaluator::LoadedTask& Evaluator::load(std::size_t index) {
     task = loaded->kind->load(config, loader_);
     GM_CHECK(!task.items.empty(), kCorrupt, "task '", header.name, "': there are no ",
              loaded->kind->items, " in ", config.path.front());
-    if (!task.warning.empty() && comm_.is_root()) {
-      log_warning(task.warning);
+    if (comm_.is_root()) {
+      warn_of(task);
+    }
+    if (task.read.files > 0) {
+      log_info(concat(header.name, ": ", task.read.text(), " -> ", task.items.size(), " ",
+                      loaded->kind->items));
+    }
+    if (task.empty_documents > 0) {
+      log_info(concat(header.name, ": ", task.empty_documents, " empty documents are left out"));
     }
     task.name = header.name;
     header.macro = task.macro;
     header.shots = task.shots;
+    header.empty_documents = task.empty_documents;
     header.example = task.items.front().context;
     if (!header.example.empty()) {
       log_info(concat(header.name, ": the first item is asked as\n", header.example,

@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "eval/items_v1.h"
 
 namespace growmerge::eval {
@@ -97,6 +98,7 @@ Json to_json(const TaskHeader& header) {
           {"dtype", header.dtype},
           {"limit", header.limit ? Json(*header.limit) : Json()},
           {"original", header.original},
+          {"empty_documents", header.empty_documents},
           {"settings", Json::parse(header.settings)},
           {"shots", header.shots},
           {"example", header.example}};
@@ -128,6 +130,7 @@ TaskHeader header_from(const Json& json) {
     header.limit = limit.get<std::int64_t>();
   }
   json.at("original").get_to(header.original);
+  header.empty_documents = json.value("empty_documents", std::int64_t{0});  // came later
   header.settings = json.at("settings").dump();
   header.shots = json.at("shots");
   header.example = json.at("example");
@@ -187,6 +190,7 @@ TaskItems read_items(const std::filesystem::path& path) {
   int version = 0;
   while (std::getline(in, text)) {
     const std::string where = concat(path.string(), ":", ++line);
+    check_json_depth(text, path, static_cast<std::uint64_t>(line));
     try {
       read_line(Json::parse(text), where, version, items);
     } catch (const nlohmann::json::exception& e) {

@@ -62,9 +62,10 @@ struct TaskHeader {
   /// Items there are without a limit: by paradigm where the score is the mean over paradigms, else
   /// one number under the task's name.
   std::map<std::string, std::int64_t> original;
-  std::string settings = "{}";  // those of the kind, a JSON object
-  std::int64_t shots = 0;       // answered examples in front of each context
-  std::string example;          // the first item's context, where it has one, as the model gets it
+  std::int64_t empty_documents = 0;  // of running text: left out
+  std::string settings = "{}";       // those of the kind, a JSON object
+  std::int64_t shots = 0;            // answered examples in front of each context
+  std::string example;  // the first item's context, where it has one, as the model gets it
 
   /// One of `settings` as JSON text, empty where it is not there.
   [[nodiscard]] std::string setting(const std::string& key) const;

@@ -17,7 +17,7 @@ std::int64_t RequestSet::add(const std::vector<std::int32_t>& tokens, std::int64
   }
   // Windows are cut in inputs of text; the prefix takes the place of one.
   const std::int64_t room = room_of(context_, window_prefix_ >= 0);
-  const std::int64_t stride = stride_of(context_, window_prefix_ >= 0);
+  const std::int64_t stride = stride_ > 0 ? stride_ : stride_of(context_, window_prefix_ >= 0);
   const std::vector<Window> windows = make_windows(length, first_scored, room, stride);
   for (const Window& window : windows) {
     ScoreRequest request;

@@ -14,10 +14,12 @@ namespace growmerge::eval {
 
 class RequestSet {
  public:
-  /// `context` is the most inputs of one forward pass; longer sequences are cut with half of it as
-  /// stride (see windows.h), each later window opened by `window_prefix` when that is not negative.
-  explicit RequestSet(std::int64_t context, std::int32_t window_prefix = -1)
-      : context_(context), window_prefix_(window_prefix) {}
+  /// `context` is the most inputs of one forward pass; longer sequences are cut into windows that
+  /// begin `stride` inputs one behind the other (see windows.h; 0: half of the context), each later
+  /// one opened by `window_prefix` when that is not negative.
+  explicit RequestSet(std::int64_t context, std::int32_t window_prefix = -1,
+                      std::int64_t stride = 0)
+      : context_(context), window_prefix_(window_prefix), stride_(stride) {}
 
   /// Inputs of a later window that are text: one less where the prefix opens it.
   [[nodiscard]] static std::int64_t room_of(std::int64_t context, bool prefix_each_window) {
@@ -43,6 +45,7 @@ class RequestSet {
 
   std::int64_t context_;
   std::int32_t window_prefix_;
+  std::int64_t stride_;
   std::vector<ScoreRequest> requests_;
   std::vector<std::int64_t> owners_;
   std::vector<std::vector<std::int64_t>> sequences_;  // requests of each

@@ -1,22 +1,29 @@
 #include "eval/table_reader.h"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
 
 #include "core/base/error.h"
+#include "core/base/json_text.h"
 #include "core/tokenizer/unicode.h"
 
 namespace growmerge::eval {
 namespace {
 
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
 using RowFn = std::function<void(const TableRow&)>;
 
 class TsvReader {
  public:
-  TsvReader(const std::filesystem::path& path, std::istream& in) : path_(path), in_(in) {}
+  TsvReader(const std::filesystem::path& path, std::istream& in, bool quoted)
+      : path_(path), in_(in), quoted_(quoted) {}
 
   std::int64_t row_line() const { return row_line_; }
+  std::int64_t lines() const { return line_; }
 
   /// The next row's fields, or false at the end of the file.
   bool next(std::vector<std::string>& fields) {
@@ -26,49 +33,55 @@ class TsvReader {
     if (!read_line(text)) {
       return false;
     }
-    std::string field;
-    bool quoted = false;
-    std::size_t i = 0;
+    std::size_t at = 0;
     for (;;) {
-      if (i == text.size()) {
-        if (!quoted) {
-          break;
-        }
-        field += '\n';  // a newline inside quotes is text
-        GM_CHECK(read_line(text), kCorrupt, path_.string(), ":", row_line_,
-                 ": a quoted field that begins in this row never ends");
-        i = 0;
-        continue;
+      fields.push_back(quoted_ && at < text.size() && text[at] == '"' ? quoted_field(text, at)
+                                                                      : plain_field(text, at));
+      if (at == text.size()) {
+        return true;
       }
-      const char c = text[i++];
-      if (quoted) {
-        if (c != '"') {
-          field += c;
-        } else if (i < text.size() && text[i] == '"') {
-          field += '"';
-          ++i;
-        } else {
-          quoted = false;
-        }
-      } else if (c == '\t') {
-        fields.push_back(std::move(field));
-        field.clear();
-      } else if (c == '"' && field.empty()) {
-        quoted = true;
-      } else {
-        field += c;
-      }
+      ++at;  // the tab
     }
-    fields.push_back(std::move(field));
-    return true;
   }
 
  private:
+  static std::string plain_field(const std::string& text, std::size_t& at) {
+    const std::size_t begin = at;
+    at = std::min(text.find('\t', begin), text.size());
+    return text.substr(begin, at - begin);
+  }
+
+  /// From the opening quote on; newlines inside are text, so `text` may become a later line.
+  std::string quoted_field(std::string& text, std::size_t& at) {
+    const std::int64_t begin = line_;
+    std::string field;
+    for (++at;; ++at) {
+      if (at >= text.size()) {
+        field += '\n';
+        GM_CHECK(read_line(text), kCorrupt, path_.string(), ":", begin,
+                 ": a quoted field that begins in this line never ends", kAdvice);
+        at = static_cast<std::size_t>(-1);  // the loop goes to the first character
+      } else if (text[at] != '"') {
+        field += text[at];
+      } else if (at + 1 < text.size() && text[at + 1] == '"') {
+        field += text[++at];
+      } else {
+        ++at;
+        GM_CHECK(at == text.size() || text[at] == '\t', kCorrupt, path_.string(), ":", begin,
+                 ": a quoted field that begins in this line has text behind its closing quote",
+                 begin == line_ ? "" : concat(" in line ", line_), kAdvice);
+        return field;
+      }
+    }
+  }
+
   bool read_line(std::string& text) {
     if (!std::getline(in_, text)) {
       return false;
     }
-    ++line_;
+    if (++line_ == 1 && text.starts_with(kByteOrderMark)) {
+      text.erase(0, kByteOrderMark.size());
+    }
     // Files from Windows.
     if (!text.empty() && text.back() == '\r') {
       text.pop_back();
@@ -76,11 +89,20 @@ class TsvReader {
     return true;
   }
 
+  static constexpr const char* kAdvice =
+      ": if quotes are text in this file, set `quoted: false` for the task";
   const std::filesystem::path& path_;
   std::istream& in_;
+  bool quoted_;
   std::int64_t line_ = 0;
   std::int64_t row_line_ = 0;
 };
+
+/// In quotes, with doubled ones inside: no text is written so, but quoted fields are.
+bool reads_as_quoted(const std::string& field) {
+  return field.size() > 2 && field.front() == '"' && field.back() == '"' &&
+         field.find("\"\"", 1) < field.size() - 2;
+}
 
 std::string joined(const std::vector<std::string>& names) {
   std::string all;
@@ -104,9 +126,10 @@ void check_fields(const std::filesystem::path& path, const TableRow& row,
   }
 }
 
-void read_tsv(const std::filesystem::path& path, std::istream& in,
-              std::span<const WantedColumn> columns, const RowFn& row_fn) {
-  TsvReader reader(path, in);
+TableCounts read_tsv(const std::filesystem::path& path, std::istream& in, bool quoted,
+                     std::span<const WantedColumn> columns, const RowFn& row_fn) {
+  TsvReader reader(path, in, quoted);
+  TableCounts counts;
   std::vector<std::string> header;
   GM_CHECK(reader.next(header), kCorrupt, path.string(), ":1: the file is empty");
   // Where each wanted column stands in this file; absent optional ones stand nowhere.
@@ -136,23 +159,36 @@ void read_tsv(const std::filesystem::path& path, std::istream& in,
     }
     check_fields(path, row, columns);
     row_fn(row);
+    ++counts.rows;
+    counts.rows_of_quotes +=
+        !quoted && std::any_of(row.fields.begin(), row.fields.end(), reads_as_quoted) ? 1 : 0;
   }
+  counts.lines = reader.lines();
+  return counts;
 }
 
-void read_jsonl(const std::filesystem::path& path, std::istream& in,
-                std::span<const WantedColumn> columns, const RowFn& row_fn) {
+TableCounts read_jsonl(const std::filesystem::path& path, std::istream& in,
+                       std::span<const WantedColumn> columns, const RowFn& row_fn) {
+  TableCounts counts;
   std::string text;
   for (std::int64_t line = 1; std::getline(in, text); ++line) {
+    counts.lines = line;
     if (text.find_first_not_of(" \t\r") == std::string::npos) {
       continue;
     }
+    check_json_depth(text, path, static_cast<std::uint64_t>(line));
     nlohmann::json object;
     try {
       object = nlohmann::json::parse(text);
     } catch (const nlohmann::json::exception& e) {
-      fail(ErrorCode::kCorrupt, path.string(), ":", line, ": not a JSON object: ", e.what());
+      // A list or an object that goes on in the next line.
+      const std::size_t first = text.find_first_not_of(" \t\r");
+      const bool goes_on = text.find_first_not_of("[{ \t\r", first) == std::string::npos;
+      fail(ErrorCode::kCorrupt, path.string(), ":", line, ": not a JSON object: ", e.what(),
+           goes_on ? ": " + json_lines_advice(path) : "");
     }
-    GM_CHECK(object.is_object(), kCorrupt, path.string(), ":", line, ": expected a JSON object");
+    GM_CHECK(object.is_object(), kCorrupt, path.string(), ":", line, ": expected a JSON object",
+             object.is_array() ? ": " + json_lines_advice(path) : "");
     TableRow row{line, {}};
     for (const WantedColumn& column : columns) {
       const auto found = column.name.empty() ? object.end() : object.find(column.name);
@@ -171,25 +207,41 @@ void read_jsonl(const std::filesystem::path& path, std::istream& in,
     }
     check_fields(path, row, columns);
     row_fn(row);
+    ++counts.rows;
   }
+  return counts;
 }
 
 }  // namespace
 
-void read_table(const std::filesystem::path& path, std::span<const WantedColumn> columns,
-                const std::function<void(const TableRow&)>& row) {
+void TableCounts::add(const TableCounts& other) {
+  files += other.files;
+  lines += other.lines;
+  rows += other.rows;
+  rows_of_quotes += other.rows_of_quotes;
+}
+
+std::string TableCounts::text() const {
+  return concat(files, files == 1 ? " file, " : " files, ", lines, " lines, ", rows, " rows");
+}
+
+TableCounts read_table(const std::filesystem::path& path, std::span<const WantedColumn> columns,
+                       const std::function<void(const TableRow&)>& row, bool quoted) {
   GM_CHECK(std::filesystem::is_regular_file(path), kNotFound, path.string(), ": no such file");
   std::ifstream in(path, std::ios::binary);
   GM_CHECK(in.good(), kIo, path.string(), ": cannot be opened for reading");
   const std::string extension = path.extension().string();
+  TableCounts counts;
   if (extension == ".tsv") {
-    read_tsv(path, in, columns, row);
+    counts = read_tsv(path, in, quoted, columns, row);
   } else if (extension == ".jsonl" || extension == ".json") {
-    read_jsonl(path, in, columns, row);
+    counts = read_jsonl(path, in, columns, row);
   } else {
     fail(ErrorCode::kInvalidArgument, path.string(), ": expected a .tsv or .jsonl file");
   }
   GM_CHECK(!in.bad(), kIo, path.string(), ": reading failed");
+  counts.files = 1;
+  return counts;
 }
 
 }  // namespace growmerge::eval

@@ -12,6 +12,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "eval/table_reader.h"
+
 namespace growmerge::eval {
 
 struct Item {
@@ -31,8 +33,10 @@ struct Task {
   std::int64_t num_identical = 0;  // items all of whose choices are the same string: always a tie
   /// Items the files hold without the limit, by paradigm ("" where there are none).
   std::map<std::string, std::int64_t> available{};
-  std::string warning{};   // what is unusual about the files
-  std::int64_t shots = 0;  // answered examples in front of each context
+  TableCounts read{};                // of files of rows
+  std::int64_t empty_documents = 0;  // of running text: left out
+  std::string warning{};             // what is unusual about the files
+  std::int64_t shots = 0;            // answered examples in front of each context
 
   /// Number of distinct paradigms.
   [[nodiscard]] std::int64_t num_paradigms() const;

@@ -91,11 +91,27 @@ void check_options(const TaskConfig& task, const TaskKind& kind) {
   }
 }
 
+bool names_tsv(const TaskConfig& task) {
+  const std::vector<std::string> files = task.inputs();
+  return std::any_of(files.begin(), files.end(),
+                     [](const std::string& file) { return file.ends_with(".tsv"); });
+}
+
 }  // namespace
 
 std::string TaskConfig::full_name() const {
   return !name.empty() ? name : language.empty() ? kind : kind + "_" + language;
 }
+
+bool TaskConfig::reads_quotes() const {
+  const auto kinds = task_kinds();
+  const auto row = std::find_if(kinds.begin(), kinds.end(),
+                                [&](const TaskKind& known) { return kind == known.name; });
+  // An unknown kind is complained of by validate().
+  return quoted.value_or(row != kinds.end() && row->quoted);
+}
+
+bool TaskConfig::reads_as_if_quoted() const { return reads_quotes() || !names_tsv(*this); }
 
 std::vector<std::string> TaskConfig::inputs() const {
   std::vector<std::string> all = path;
@@ -121,6 +137,8 @@ void TaskConfig::validate() const {
                    }) &&
            full.front() != '.',
        "a name is made of letters, digits, '_', '-' and '.'");
+  need(!quoted || row.quoted || !row.takes("quoted") || names_tsv(*this),
+       "quoted is for .tsv files, and none is named");
   need(!limit || *limit >= 1, "limit must be at least 1");
   need(context >= 0, "context must be 0 or more tokens");
   need(!max_characters || *max_characters >= 1, "max_characters must be at least 1");

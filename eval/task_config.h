@@ -93,11 +93,19 @@ struct TaskConfig {
   PairColumns columns;
   ChoiceConfig choice;
   RecallConfig recall;
+  std::optional<bool> quoted;
   std::optional<std::int64_t> limit;
   bool lines = false;
   std::optional<std::int64_t> max_characters;
   std::int64_t context = 0;
+  std::string stride = "half";
+  std::string overlong = "windows";
   bool prefix_each_window = false;
+
+  /// Whether fields of .tsv files may stand in quotes.
+  [[nodiscard]] bool reads_quotes() const;
+  /// Whether it is read as it was when all .tsv files were taken to be quoted.
+  [[nodiscard]] bool reads_as_if_quoted() const;
 
   void describe(FieldVisitor& v) {
     v("name", name, "", "name of the task in results (default: kind, or kind_language)");
@@ -109,10 +117,19 @@ struct TaskConfig {
     v("columns", columns, "", "columns of a file of pairs");
     v("choice", choice, "", "of kind choice: how rows become questions");
     v("recall", recall, "", "of kind recall: which facts are asked");
+    v.added(
+        "quoted", quoted, reads_as_if_quoted() ? quoted : std::optional(true), "",
+        "whether fields of .tsv files may stand in double quotes, with tabs and newlines inside "
+        "(default: only of multiblimp, which is published so; else a quote is a character)");
     v("limit", limit, "items", "first items of each paradigm or file, or first documents");
     v("lines", lines, "", "bpb: each line of a .txt file is a document, not the file");
     v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");
     v("context", context, "tokens", "window length (0: the model's context length)");
+    v.added("stride", stride, "half", "",
+            "bpb: by how much windows of a document move: half of a window, disjoint (as lm-eval), "
+            "or a number of tokens");
+    v.added("overlong", overlong, "windows", "",
+            "bpb: documents longer than a window are cut into windows, or an error");
     v("prefix_each_window", prefix_each_window, "",
       "bpb: whether later windows of a document begin with the prefix, too");
   }

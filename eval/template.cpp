@@ -1,6 +1,7 @@
 #include "eval/template.h"
 
 #include "core/base/error.h"
+#include "core/base/white_space.h"
 #include "core/tokenizer/unicode.h"
 #include "eval/encode.h"
 

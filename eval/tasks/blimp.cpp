@@ -26,7 +26,7 @@ Task load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t> li
   ItemCollector collector(task, limit);
   for (const std::filesystem::path& file : files) {
     collector.begin_part(file.stem().string());
-    read_table(file, columns, [&](const TableRow& row) {
+    task.read.add(read_table(file, columns, [&](const TableRow& row) {
       const std::string& uid = row.fields[2];
       // A file under another name would count as another paradigm.
       GM_CHECK(uid == file.stem().string(), kCorrupt, file.string(), ":", row.line, ": UID is '",
@@ -45,7 +45,7 @@ Task load_blimp(const std::filesystem::path& dir, std::optional<std::int64_t> li
                      .choices = {row.fields[0], row.fields[1]},
                      .gold = 0},
                     file, row.line);
-    });
+    }));
   }
   if (task.num_paradigms() != 67) {
     task.warning =

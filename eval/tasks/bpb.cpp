@@ -21,6 +21,9 @@ Task load_texts(const TaskConfig& config, const TextLoader& loader) {
       document.text = std::string(first_characters(document.text, *config.max_characters));
     }
   }
+  // As `tokenize` does: what is empty is no document.
+  task.empty_documents =
+      std::erase_if(documents, [](const Document& document) { return document.text.empty(); });
   task.items = text_items(std::move(documents));
   return task;
 }
@@ -28,15 +31,24 @@ Task load_texts(const TaskConfig& config, const TextLoader& loader) {
 void check_texts(const TaskConfig& config) {
   GM_CHECK(config.rules.prefix.value_or("auto") != "none", kInvalidArgument,
            "bpb needs a prefix: auto, bos or eos");
+  GM_CHECK(config.overlong == "windows" || config.overlong == "error", kInvalidArgument,
+           "overlong is '", config.overlong,
+           "', expected windows or error (a cut in tokens would score other text under each "
+           "tokenizer: max_characters cuts documents)");
+  // Of the model's own context nothing is known yet.
+  const std::int64_t context = config.context > 0 ? config.context : INT64_MAX / 2;
+  (void)window_stride(config.stride, context, config.prefix_each_window);
 }
 
 std::string plan_texts(const TaskConfig& config, const ScoringRules& rules, std::int64_t context,
                        const std::string& dtype) {
-  // Windows move by half of what they hold; later ones may give one input to the prefix.
+  // Windows move by part of what they hold; later ones may give one input to the prefix.
   const std::string windows =
-      context == 0 ? "context of the model, stride half of it"
-                   : concat("context ", context, ", stride ",
-                            RequestSet::stride_of(context, config.prefix_each_window));
+      config.overlong == "error" ? "one window for each"
+      : context == 0             ? concat("context of the model, stride ", config.stride,
+                              config.stride == "half" ? " of it" : "")
+                                 : concat("context ", context, ", stride ",
+                                          window_stride(config.stride, context, config.prefix_each_window));
   const std::string cut = config.max_characters
                               ? concat("first ", *config.max_characters, " characters of each")
                               : "whole documents";

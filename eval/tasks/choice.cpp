@@ -150,12 +150,15 @@ class QuestionReader {
     }
   }
 
-  std::vector<Question> read(const std::filesystem::path& path) const {
+  /// What was read is added to `counts`.
+  std::vector<Question> read(const std::filesystem::path& path, bool quoted,
+                             TableCounts& counts) const {
     std::vector<Question> questions;
-    read_table(path, columns_, [&](const TableRow& row) {
+    const auto add = [&](const TableRow& row) {
       questions.push_back(
           with_context(concat(path.string(), ":", row.line), [&] { return question_from(row); }));
-    });
+    };
+    counts.add(read_table(path, columns_, add, quoted));
     GM_CHECK(!questions.empty(), kCorrupt, path.string(), ": no rows in this file");
     return questions;
   }
@@ -283,14 +286,16 @@ Task load_choices(const TaskConfig& task_config, const TextLoader&) {
   ItemCollector collector(task, task_config.limit);
   std::vector<Question> others;
   if (!config.shots_from.empty() && config.shots > 0) {
-    others = reader.read(config.shots_from);
+    TableCounts unshown;
+    others = reader.read(config.shots_from, task_config.reads_quotes(), unshown);
   }
   // Over all files, so that two files do not draw the same examples.
   std::size_t number = 0;
   for (const std::filesystem::path path : task_config.path) {
     collector.begin_part("");
     const std::string front = task_config.path.size() > 1 ? path.stem().string() + "/" : "";
-    const std::vector<Question> questions = reader.read(path);
+    const std::vector<Question> questions =
+        reader.read(path, task_config.reads_quotes(), task.read);
     // A file of a task without a split for examples gives them itself.
     const std::vector<Question>& pool = config.shots_from.empty() ? questions : others;
     for (const Question& question : questions) {

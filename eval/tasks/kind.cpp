@@ -63,6 +63,8 @@ const ScoringFamily kTexts = {
            const ScoringSetup& setup, Communicator& comm) {
           const TextRules rules{.prefix = setup.rules.prefix,
                                 .context = setup.context,
+                                .stride = setup.config.stride,
+                                .overlong = setup.config.overlong,
                                 .prefix_each_window = setup.config.prefix_each_window};
           return score_texts(model, task.items, encoded, rules, setup.options, comm);
         },
@@ -111,27 +113,30 @@ const TaskKind kKinds[] = {
     {.name = "multiblimp",
      .doc = "MultiBLiMP: the TSV of a language, or a folder of languages and the mean over them",
      .items = "pairs",
-     .options = {"preset", "rules"},
+     .options = {"preset", "rules", "quoted"},
      .several_paths = false,
+     .quoted = true,
      .reads_text = false,
      .original = {},
      .lm_eval = first_wins(""),
-     .load = [](const TaskConfig& config,
-                const TextLoader&) { return load_multiblimp(config.path.front(), config.limit); },
+     .load =
+         [](const TaskConfig& config, const TextLoader&) {
+           return load_multiblimp(config.path.front(), config.limit, config.reads_quotes());
+         },
      .check = nullptr,
      .family = &kChoices},
     {.name = "pairs",
      .doc = "minimal pairs of any JSONL or TSV files",
      .items = "pairs",
-     .options = {"preset", "rules", "columns"},
+     .options = {"preset", "rules", "columns", "quoted"},
      .several_paths = true,
      .reads_text = false,
      .original = {},
      .lm_eval = first_wins(""),
      .load =
          [](const TaskConfig& config, const TextLoader&) {
-           return load_pairs({config.path.begin(), config.path.end()}, config.columns,
-                             config.limit);
+           return load_pairs({config.path.begin(), config.path.end()}, config.columns, config.limit,
+                             config.reads_quotes());
          },
      .check = nullptr,
      .family = &kChoices},
@@ -161,7 +166,8 @@ const TaskKind kKinds[] = {
      .doc = "bits per byte of running text",
      .items = "documents",
      // Nothing is decided here, so that no other rule has a meaning.
-     .options = {"rules.prefix", "lines", "max_characters", "prefix_each_window"},
+     .options = {"rules.prefix", "lines", "max_characters", "stride", "prefix_each_window",
+                 "overlong"},
      .several_paths = true,
      .reads_text = true,
      .original = {},

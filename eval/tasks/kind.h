@@ -63,7 +63,8 @@ struct TaskKind {
   /// "rules.prefix" is one of the rules, "rules" all of them.
   std::vector<const char*> options;
   bool several_paths;
-  bool reads_text;  // its paths hold documents, which the caller's TextLoader reads
+  bool quoted = false;  // fields of its .tsv files may stand in quotes, unless the task says
+  bool reads_text;      // its paths hold documents, which the caller's TextLoader reads
   ScoringRules original;
   ScoringRules lm_eval;
   /// Reads the items. Called on every rank; not collective. Errors: kNotFound, kCorrupt.

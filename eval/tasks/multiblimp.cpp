@@ -36,12 +36,12 @@ std::vector<LanguageFile> find_languages(const std::filesystem::path& path) {
   return files;
 }
 
-void read_language(const LanguageFile& language, ItemCollector& collector) {
+TableCounts read_language(const LanguageFile& language, bool quoted, ItemCollector& collector) {
   const std::array<WantedColumn, 5> columns = {
       {{"sen", true}, {"wrong_sen", true}, {"phenomenon", true}, {"lang", false}, {"head", false}}};
   const auto& [name, file] = language;
   collector.begin_part(name);
-  read_table(file, columns, [&, &name = name, &file = file](const TableRow& row) {
+  const auto add = [&, &name = name, &file = file](const TableRow& row) {
     if (!collector.wants()) {
       return;
     }
@@ -56,19 +56,22 @@ void read_language(const LanguageFile& language, ItemCollector& collector) {
                    .choices = {row.fields[0], row.fields[1]},
                    .gold = 0},
                   file, row.line);
-  });
+  };
+  const TableCounts counts = read_table(file, columns, add, quoted);
   GM_CHECK(collector.count() > 0, kCorrupt, file.string(), ": no pairs behind the header");
+  return counts;
 }
 
 }  // namespace
 
-Task load_multiblimp(const std::filesystem::path& path, std::optional<std::int64_t> limit) {
+Task load_multiblimp(const std::filesystem::path& path, std::optional<std::int64_t> limit,
+                     bool quoted) {
   const std::vector<LanguageFile> languages = find_languages(path);
   Task task;
   task.macro = !languages.front().first.empty();
   ItemCollector collector(task, limit);
   for (const LanguageFile& language : languages) {
-    read_language(language, collector);
+    task.read.add(read_language(language, quoted, collector));
   }
   return task;
 }

@@ -8,7 +8,7 @@
 namespace growmerge::eval {
 
 Task load_pairs(const std::vector<std::filesystem::path>& paths, const PairColumns& columns,
-                std::optional<std::int64_t> limit) {
+                std::optional<std::int64_t> limit, bool quoted) {
   GM_CHECK(!paths.empty(), kInvalidArgument, "pairs: no path is given");
   // Columns that the user names must be there; phenomenon is looked for in any case.
   const std::array<WantedColumn, 5> wanted = {
@@ -26,7 +26,7 @@ Task load_pairs(const std::vector<std::filesystem::path>& paths, const PairColum
     collector.begin_part("");
     // Row numbers alone would be there twice.
     const std::string front = paths.size() > 1 ? path.stem().string() + "/" : "";
-    read_table(path, wanted, [&](const TableRow& row) {
+    const auto add = [&](const TableRow& row) {
       if (!collector.wants()) {
         return;
       }
@@ -39,7 +39,8 @@ Task load_pairs(const std::vector<std::filesystem::path>& paths, const PairColum
                      .choices = {row.fields[0], row.fields[1]},
                      .gold = 0},
                     path, row.line);
-    });
+    };
+    task.read.add(read_table(path, wanted, add, quoted));
     GM_CHECK(collector.count() > 0, kCorrupt, path.string(), ": no pairs in this file");
   }
   return task;

@@ -11,8 +11,10 @@
 namespace growmerge::eval {
 
 /// Reads pairs from JSONL or TSV files, one behind the other (ids get the file's stem in front when
-/// there are several). Errors: kNotFound, kCorrupt with file:line (of any row); kInvalidArgument.
+/// there are several). `quoted`: whether fields of TSV may stand in quotes. Errors: kNotFound,
+/// kCorrupt with file:line (of any row); kInvalidArgument.
 [[nodiscard]] Task load_pairs(const std::vector<std::filesystem::path>& paths,
-                              const PairColumns& columns, std::optional<std::int64_t> limit);
+                              const PairColumns& columns, std::optional<std::int64_t> limit,
+                              bool quoted = false);
 
 }  // namespace growmerge::eval

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/base/white_space.h"
 #include "data/document_reader.h"
 #include "data/tokenizer_trainer.h"
 #include "eval/encode.h"
@@ -58,7 +59,7 @@ std::vector<std::string> fertility_row(const Tokenizer& tokenizer, const NamedTe
   while (const auto document = reader.next()) {
     tokens += static_cast<std::int64_t>(tokenizer.encode(document->text, false).size());
     bytes += static_cast<std::int64_t>(document->text.size());
-    words += eval::count_words(document->text);
+    words += count_words(document->text);
     characters += eval::count_characters(document->text);
   }
   GM_CHECK(tokens > 0 && words > 0, kInvalidArgument, "'", text.path, "' holds no text");

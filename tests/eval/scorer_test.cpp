@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/base/white_space.h"
 #include "core/transformer/transformer.h"
 #include "eval/bits_per_byte.h"
 #include "eval/choice_scorer.h"
@@ -397,6 +398,48 @@ TEST(BitsPerByte, WindowsOfTheContextWithHalfAStride) {
   EXPECT_NEAR(records[0].nll(), -expected, 1e-4);
   EXPECT_EQ(records[0].windows, 6);
   EXPECT_EQ(records[0].tokens[0], 13);
+}
+
+TEST(BitsPerByte, DisjointWindowsShareOneTokenAsInTheHarness) {
+  const Model model = toy_model(9);
+  const auto comm = make_single_process_communicator();
+  TextRules rules;
+  rules.context = 4;
+  rules.stride = "disjoint";
+  const auto records = score_documents(model, {{"a", "abcdefghijklm"}}, rules, 7, *comm);
+  const auto tokens = with_bos("abcdefghijklm");  // 14 tokens, 13 of them predicted
+  double expected = 0.0;
+  for (std::ptrdiff_t begin = 0; begin + 1 < 14; begin += 4) {
+    const std::ptrdiff_t end = std::min<std::ptrdiff_t>(begin + 5, 14);
+    expected += sum_from(naive_log_probs(model, {tokens.begin() + begin, tokens.begin() + end}), 0);
+  }
+  EXPECT_NEAR(records[0].nll(), -expected, 1e-4);
+  EXPECT_EQ(records[0].windows, 4);
+}
+
+TEST(BitsPerByte, WindowsMoveAsTheyAreTold) {
+  EXPECT_EQ(window_stride("half", 11, false), 5);
+  EXPECT_EQ(window_stride("half", 11, true), 5);
+  EXPECT_EQ(window_stride("disjoint", 11, false), 11);
+  EXPECT_EQ(window_stride("disjoint", 11, true), 10) << "the prefix takes the place of one";
+  EXPECT_EQ(window_stride("3", 11, false), 3);
+  EXPECT_EQ(window_stride("11", 11, false), 11);
+  EXPECT_ERROR(window_stride("12", 11, false), kInvalidArgument, "stride is 12", "holds 11");
+  EXPECT_ERROR(window_stride("11", 11, true), kInvalidArgument, "holds 10");
+  for (const std::string stride : {"", "0", "-1", "none", "2.5", "1k"}) {
+    EXPECT_ERROR(window_stride(stride, 11, false), kInvalidArgument, "half, disjoint or a number");
+  }
+}
+
+TEST(BitsPerByte, DocumentsLongerThanTheContextMayBeRefused) {
+  const Model model = toy_model(9);
+  const auto comm = make_single_process_communicator();
+  TextRules rules;
+  rules.context = 4;
+  rules.overlong = "error";
+  EXPECT_EQ(score_documents(model, {{"a", "abcd"}}, rules, 7, *comm)[0].windows, 1);
+  EXPECT_ERROR(score_documents(model, {{"a", "abcd"}, {"b", "abcde"}}, rules, 7, *comm),
+               kInvalidArgument, "'b' has 5 tokens", "max_characters");
 }
 
 TEST(BitsPerByte, UnitsAgreeWithEachOther) {

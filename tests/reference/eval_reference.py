@@ -249,6 +249,21 @@ def bits_per_byte(folder):
             scored, begin = end + 1, begin + context // 2
         return total, len(tokens) - 1
 
+    def disjoint_nll(text):
+        """The harness's own windows."""
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        tokens = tokenizer.encode(text, add_special_tokens=False)
+        total = 0.0
+        windows = get_rolling_token_windows(tokens, tokenizer.bos_token_id, context, 1)
+        for before, targets in map(make_disjoint_window, windows):
+            inputs = (before + targets)[:-1]
+            with torch.no_grad():
+                log_probs = torch.log_softmax(model(torch.tensor([inputs])).logits[0], -1)
+            for place, token in zip(range(len(inputs) - len(targets), len(inputs)), targets, strict=True):
+                total -= log_probs[place, token].item()
+        return total, len(tokens)
+
     sources = {
         "en": DATA / "corpora/en/standardebooks/dev.jsonl",
         "nl": DATA / "corpora/nl/ud_lassysmall/dev.jsonl",
@@ -272,30 +287,32 @@ def bits_per_byte(folder):
         tasks.append(
             short | {"name": f"windows_{language}", "limit": 6, "max_characters": 900, "context": context}
         )
+        tasks.append(tasks[-1] | {"name": f"disjoint_{language}", "stride": "disjoint"})
     results, items = ours({"tasks": tasks}, folder / "bpb")
     for language, expected in (("en", 2.71), ("nl", 6.35)):
         value = results["results"][f"bpb_{language}"]["bits_per_byte,none"]
         check(abs(value - expected) < 0.02, f"bits per byte {language}: {value}, not {expected}")
         print(f"bits per byte, {language}: {value:.4f}")
-        name = f"windows_{language}"
         texts = [json.loads(line)["text"][:900] for line in sources[language].open()][:6]
-        worst = 0.0
-        total_nll, total_bytes = 0.0, 0
-        for item, text in zip(items[name], texts, strict=True):
-            expected_nll, tokens = nll(text)
-            check(item["tokens"] == [tokens], f"{name}: {item['tokens']} tokens, not {tokens}")
-            check(item["bytes"] == [len(text.encode())], f"{name}: bytes")
-            check(item["characters"] == [len(text)], f"{name}: characters")
-            check(item["words"] == len(text.split()), f"{name}: words")
-            worst = max(worst, abs(-item["log_prob"][0] - expected_nll) / expected_nll)
-            total_nll += expected_nll
-            total_bytes += item["bytes"][0]
-        check(worst < 1e-5, f"{name}: document sums differ by {worst} (relative)")
-        figure = results["results"][name]["bits_per_byte,none"]
-        check(
-            abs(figure - total_nll / math.log(2) / total_bytes) < 1e-4, f"{name}: {figure} bits per byte"
-        )
-        print(f"{name}: document sums equal float64 Transformers to {worst:.1e} (relative)")
+        for cut, reference in (("windows", nll), ("disjoint", disjoint_nll)):
+            name = f"{cut}_{language}"
+            worst = 0.0
+            total_nll, total_bytes = 0.0, 0
+            for item, text in zip(items[name], texts, strict=True):
+                expected_nll, tokens = reference(text)
+                check(item["tokens"] == [tokens], f"{name}: {item['tokens']} tokens, not {tokens}")
+                check(item["bytes"] == [len(text.encode())], f"{name}: bytes")
+                check(item["characters"] == [len(text)], f"{name}: characters")
+                check(item["words"] == len(text.split()), f"{name}: words")
+                worst = max(worst, abs(-item["log_prob"][0] - expected_nll) / expected_nll)
+                total_nll += expected_nll
+                total_bytes += item["bytes"][0]
+            check(worst < 1e-5, f"{name}: document sums differ by {worst} (relative)")
+            figure = results["results"][name]["bits_per_byte,none"]
+            check(
+                abs(figure - total_nll / math.log(2) / total_bytes) < 1e-4, f"{name}: {figure} bits per byte"
+            )
+            print(f"{name}: document sums equal float64 Transformers to {worst:.1e} (relative)")
 
 
 def greedy_sample(folder):
