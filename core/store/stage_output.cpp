@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "core/base/error.h"
@@ -43,8 +44,11 @@ void check_is_ours(const fs::path& tmp) {
   if (!fs::exists(status)) {
     return;
   }
+  // Its owner may rename or remove it between two of our calls.
+  std::error_code error;
   const bool is_ours =
-      fs::is_directory(status) && (fs::exists(tmp / kLockName) || fs::is_empty(tmp));
+      fs::is_directory(status) && (fs::exists(tmp / kLockName, error) || fs::is_empty(tmp, error) ||
+                                   error == std::errc::no_such_file_or_directory);
   GM_CHECK(is_ours, kInvalidArgument, "'", tmp.string(), "' is ",
            fs::is_symlink(status)     ? "a link"
            : fs::is_directory(status) ? "a directory that growmerge did not make"
