@@ -10,6 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/base/format.h"
+#include "core/base/white_space.h"
 #include "core/tokenizer/tokenizer.h"
 #include "data/document_reader.h"
 #include "eval/encode.h"
@@ -131,7 +132,7 @@ struct TextCounts {
 
 void count_text(const Tokenizer& tokenizer, const std::string& text, TextCounts& counts) {
   counts.documents += 1;
-  counts.words += eval::count_words(text);
+  counts.words += count_words(text);
   counts.characters += eval::count_characters(text);
   counts.bytes += static_cast<std::int64_t>(text.size());
   const CharacterCounter characters(text);
