@@ -14,8 +14,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// For people who pick lines by a word; what is read again is told by its members.
+const char* kind_of(const ItemRecord& item) {
+  return !item.gold ? "text" : item.log_prob.size() == 2 ? "pair" : "choice";
+}
+
 Json to_json(const ItemRecord& item) {
-  Json json = {{"kind", "item"}, {"id", item.id}};
+  Json json = {{"kind", kind_of(item)}, {"id", item.id}};
   for (const auto& [name, value] :
        {std::pair("paradigm", &item.paradigm), std::pair("phenomenon", &item.phenomenon),
         std::pair("cluster", &item.cluster)}) {
