@@ -35,7 +35,8 @@ struct TextRules {
 
 /// How many inputs a window begins behind the one before it: "half" of those of text that a window
 /// holds, "disjoint" (all of them: windows share nothing but the one token that the first
-/// prediction needs, as lm-evaluation-harness cuts), or a number of tokens. Errors:
+/// prediction needs, and the last one looks back as far as it can, as lm-evaluation-harness cuts),
+/// or a number of tokens. Errors:
 /// kInvalidArgument where it is none of these, or more than a window holds.
 [[nodiscard]] std::int64_t window_stride(const std::string& stride, std::int64_t context,
                                          bool prefix_each_window);

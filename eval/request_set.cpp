@@ -18,7 +18,11 @@ std::int64_t RequestSet::add(const std::vector<std::int32_t>& tokens, std::int64
   // Windows are cut in inputs of text; the prefix takes the place of one.
   const std::int64_t room = room_of(context_, window_prefix_ >= 0);
   const std::int64_t stride = stride_ > 0 ? stride_ : stride_of(context_, window_prefix_ >= 0);
-  const std::vector<Window> windows = make_windows(length, first_scored, room, stride);
+  std::vector<Window> windows = make_windows(length, first_scored, room, stride);
+  if (stride == room) {
+    // Windows that share nothing are the harness's, whose last one looks back as far as it can.
+    windows.back().begin = windows.back().end - room;
+  }
   for (const Window& window : windows) {
     ScoreRequest request;
     if (window.begin > 0 && window_prefix_ >= 0) {

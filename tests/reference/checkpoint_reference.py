@@ -102,9 +102,9 @@ def main():
         check(root, True, "silu", PLAIN, torch.bfloat16, "20KB", True)
         # What Transformers calls another architecture is refused by name.
         text = json.loads((root / "source/config.json").read_text())
-        text["architectures"] = ["MistralForCausalLM"]
+        text["architectures"] = ["MixtralForCausalLM"]
         (root / "source/config.json").write_text(json.dumps(text))
-        assert "MistralForCausalLM" in copy_through(root, root / "source", "float32", expect=2)
+        assert "MixtralForCausalLM" in copy_through(root, root / "source", "float32", expect=2)
     print("checkpoints are read and written as Transformers and safetensors do")
 
 

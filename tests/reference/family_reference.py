@@ -38,7 +38,7 @@ def make_model(folder, config):
 def log_probability(model, tokenizer, text):
     ids = torch.tensor([[1] + tokenizer(text, add_special_tokens=False).input_ids])
     with torch.no_grad():
-        scores = model(ids).logits[0, :-1].log_softmax(-1)
+        scores = model(ids[:, :-1]).logits[0].log_softmax(-1)  # the last token is never fed
     return scores.gather(1, ids[0, 1:, None]).sum().item()
 
 

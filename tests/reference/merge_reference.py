@@ -7,8 +7,8 @@ threshold: there "the k largest" is ambiguous and mergekit's choice arbitrary. E
 checked to be one, and they may be 3 % at most. DARE-TIES gives mergekit our draws, made here from
 Philox's definition; it adds up its L1 norms in float32, hence 1e-5 of a difference.
 
-Every other family and variant (families.py): task arithmetic of two models against its formula in float64, to 1 unit in
-the last place, loaded by Transformers, where the merged model computes.
+Every other family and variant (families.py): task arithmetic of two models against its formula in float64, to 3 units in
+the last place (it has five roundings), loaded by Transformers, where the merged model computes.
 """
 
 import os
@@ -255,7 +255,7 @@ def merge_variant(root, name, config):
     assert type(model.config) is type(config), f"{name}: {type(model.config)}"
     assert bool(model(torch.arange(3, 43).unsqueeze(0)).logits.isfinite().all()), f"{name}: not finite"
     print(f"{name}: max {worst:.2f} ulp")
-    assert worst <= 1.0, f"{name}: {worst} ulp"
+    assert worst <= 3.0, f"{name}: {worst} ulp"
 
 
 def main():
