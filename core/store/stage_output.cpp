@@ -22,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kLockName = ".lock";
+// What an evaluation leaves to be gone on with, which may have been copied without its lock.
+constexpr const char* kIdentityName = ".identity";
 
 std::string this_process() {
   char host[256] = "";
@@ -47,8 +49,9 @@ void check_is_ours(const fs::path& tmp) {
   // Its owner may rename or remove it between two of our calls.
   std::error_code error;
   const bool is_ours =
-      fs::is_directory(status) && (fs::exists(tmp / kLockName, error) || fs::is_empty(tmp, error) ||
-                                   error == std::errc::no_such_file_or_directory);
+      fs::is_directory(status) &&
+      (fs::exists(tmp / kLockName, error) || fs::exists(tmp / kIdentityName, error) ||
+       fs::is_empty(tmp, error) || error == std::errc::no_such_file_or_directory);
   GM_CHECK(is_ours, kInvalidArgument, "'", tmp.string(), "' is ",
            fs::is_symlink(status)     ? "a link"
            : fs::is_directory(status) ? "a directory that growmerge did not make"
