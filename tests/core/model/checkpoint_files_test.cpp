@@ -10,6 +10,7 @@
 
 #include "core/base/files.h"
 #include "core/model/checkpoint.h"
+#include "tests/core/tiny_model.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
@@ -19,18 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TemporaryDirectory;
 
-Model small_model() {
-  ModelConfig c;
-  c.vocab_size = 40;
-  c.hidden_size = 16;
-  c.intermediate_size = 24;
-  c.num_layers = 2;
-  c.num_heads = 4;
-  c.num_kv_heads = 2;
-  c.head_dim = 4;
-  c.tie_word_embeddings = true;
-  return init_model(c, 1);
-}
+Model small_model() { return init_model(testing::tiny_config(2, true, Activation::kSilu), 1); }
 
 void write_text(const fs::path& path, const std::string& text) {
   fs::create_directories(path.parent_path());
