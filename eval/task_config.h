@@ -120,7 +120,9 @@ struct TaskConfig {
     v.added(
         "quoted", quoted, reads_as_if_quoted() ? quoted : std::optional(true), "",
         "whether fields of .tsv files may stand in double quotes, with tabs and newlines inside "
-        "(default: only of multiblimp, which is published so; else a quote is a character)");
+        "(default: of multiblimp, which is published so, and of choice, whose lists need them; "
+        "else a "
+        "quote is a character)");
     v("limit", limit, "items", "first items of each paradigm or file, or first documents");
     v("lines", lines, "", "bpb: each line of a .txt file is a document, not the file");
     v("max_characters", max_characters, "characters", "bpb: documents are cut behind this length");
