@@ -1,7 +1,6 @@
 #include "data/positioned_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,7 +29,7 @@ int open_flags(PositionedFile::Mode mode) {
 
 PositionedFile::PositionedFile(std::filesystem::path path, Mode mode)
     : path_(std::move(path)),
-      descriptor_(::open(path_.c_str(), open_flags(mode) | O_CLOEXEC, 0666)) {
+      descriptor_(::open(path_.c_str(), open_flags(mode) | O_CLOEXEC, 0644)) {
   // errno, kept before anything else can change it.
   const int error = errno;
   GM_CHECK(descriptor_ >= 0 || error != ENOENT, kNotFound, path_.string(), ": no such file");
@@ -88,16 +87,8 @@ std::uint64_t PositionedFile::size() const {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-const std::byte* PositionedFile::map() const {
-  const std::uint64_t bytes = size();
-  // mmap refuses empty files.
-  if (bytes == 0) {
-    return nullptr;
-  }
-  void* address = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor_, 0);
-  GM_CHECK(address != MAP_FAILED, kIo, path_.string(), ": cannot map ", bytes,
-           " bytes: ", std::strerror(errno));
-  return static_cast<const std::byte*>(address);
+MappedFile PositionedFile::map() const {
+  return {path_, descriptor_, size(), MappedFile::Sharing::kShared};
 }
 
 }  // namespace growmerge::data

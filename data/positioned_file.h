@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "core/base/mapped_file.h"
+
 namespace growmerge::data {
 
 class PositionedFile {
@@ -22,8 +24,8 @@ class PositionedFile {
   /// Errors: kCorrupt when the file ends before, kIo.
   void read_at(std::uint64_t offset, void* bytes, std::size_t size) const;
   [[nodiscard]] std::uint64_t size() const;
-  /// Maps the whole file for reading; nullptr when it is empty. The mapping outlives this object.
-  [[nodiscard]] const std::byte* map() const;
+  /// Maps the whole file for reading. The mapping outlives this object.
+  [[nodiscard]] MappedFile map() const;
   /// Closes; a failure that the system reports only now is an Error (kIo).
   void close();
 

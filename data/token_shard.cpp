@@ -1,7 +1,5 @@
 #include "data/token_shard.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -247,20 +245,19 @@ void TokenShard::map_parts() {
   const PositionedFile plain(path_, PositionedFile::Mode::kRead);
   // A file that was cut off may still open; touching what is missing would kill the process
   // (SIGBUS).
-  map_bytes_ = plain.size();
+  map_ = plain.map();
   for (const Hdf5Dataset& set : {tokens, offsets, bytes, crcs}) {
     const std::uint64_t set_bytes = set.size * hdf5_type_bytes(set.type);
-    GM_CHECK(set.file_offset <= map_bytes_ && set_bytes <= map_bytes_ - set.file_offset, kCorrupt,
-             path_.string(), ": file is ", map_bytes_, " bytes, a data set needs ",
+    GM_CHECK(set.file_offset <= map_.size() && set_bytes <= map_.size() - set.file_offset, kCorrupt,
+             path_.string(), ": file is ", map_.size(), " bytes, a data set needs ",
              set.file_offset + set_bytes);
     GM_CHECK(set.file_offset % hdf5_type_bytes(set.type) == 0, kCorrupt, path_.string(),
              ": a data set is not aligned");
   }
-  map_ = plain.map();
-  tokens_ = map_ + tokens.file_offset;
-  offsets_ = reinterpret_cast<const std::uint64_t*>(map_ + offsets.file_offset);
-  document_bytes_ = reinterpret_cast<const std::uint32_t*>(map_ + bytes.file_offset);
-  block_crcs_ = reinterpret_cast<const std::uint32_t*>(map_ + crcs.file_offset);
+  tokens_ = map_.data() + tokens.file_offset;
+  offsets_ = reinterpret_cast<const std::uint64_t*>(map_.data() + offsets.file_offset);
+  document_bytes_ = reinterpret_cast<const std::uint32_t*>(map_.data() + bytes.file_offset);
+  block_crcs_ = reinterpret_cast<const std::uint32_t*>(map_.data() + crcs.file_offset);
   block_is_checked_ = std::make_unique<std::atomic<bool>[]>(crcs.size);
   check_offsets();
   const std::uint32_t blocks_crc = crc32c(block_crcs_, crcs.size * sizeof(std::uint32_t));
@@ -269,26 +266,6 @@ void TokenShard::map_parts() {
   identity_ = concat("shard1:", info_.language, ":", info_.tokenizer_hash, ":", info_.vocab_size,
                      ":", info_.eos_id, ":", info_.num_tokens, ":", info_.num_documents, ":",
                      std::hex, blocks_crc, ":", offsets_crc_, ":", document_bytes_crc_);
-}
-
-TokenShard::TokenShard(TokenShard&& other) noexcept
-    : path_(std::move(other.path_)),
-      info_(std::move(other.info_)),
-      identity_(std::move(other.identity_)),
-      map_(std::exchange(other.map_, nullptr)),
-      map_bytes_(other.map_bytes_),
-      tokens_(other.tokens_),
-      offsets_(other.offsets_),
-      document_bytes_(other.document_bytes_),
-      block_crcs_(other.block_crcs_),
-      block_is_checked_(std::move(other.block_is_checked_)),
-      offsets_crc_(other.offsets_crc_),
-      document_bytes_crc_(other.document_bytes_crc_) {}
-
-TokenShard::~TokenShard() {
-  if (map_ != nullptr) {
-    ::munmap(const_cast<std::byte*>(map_), map_bytes_);
-  }
 }
 
 void TokenShard::check_offsets() const {

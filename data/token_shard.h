@@ -94,9 +94,9 @@ class TokenShard {
   /// Errors: kNotFound; kCorrupt when the file is unfinished, truncated, or its parts disagree;
   /// kUnsupported for a format version other than kVersion.
   [[nodiscard]] static TokenShard open(const std::filesystem::path& path);
-  TokenShard(TokenShard&& other) noexcept;
+  TokenShard(TokenShard&& other) noexcept = default;
   TokenShard& operator=(TokenShard&&) = delete;
-  ~TokenShard();
+  ~TokenShard() = default;
 
   [[nodiscard]] const TokenShardInfo& info() const { return info_; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
@@ -129,8 +129,7 @@ class TokenShard {
   std::filesystem::path path_;
   TokenShardInfo info_;
   std::string identity_;
-  const std::byte* map_ = nullptr;
-  std::uint64_t map_bytes_ = 0;
+  MappedFile map_;
   const std::byte* tokens_ = nullptr;
   const std::uint64_t* offsets_ = nullptr;
   const std::uint32_t* document_bytes_ = nullptr;

@@ -1,6 +1,7 @@
 #include "launch/process.h"
 
 #include <ATen/Parallel.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/failure.h"
 #include "core/base/log.h"
+#include "core/base/mapped_file.h"
 #include "core/store/hashes.h"
 #include "core/transformer/backend.h"
 #include "distributed/mpi_communicator.h"
@@ -45,7 +47,7 @@ fs::path user_cache_dir() {
 void open_hash_cache() {
   const fs::path base = user_cache_dir();
   if (!base.empty()) {
-    set_hash_cache(base / "growmerge" / "hashes.txt");
+    set_hash_cache(base / "growmerge" / "file_hashes.txt");
   }
 }
 
@@ -69,6 +71,8 @@ LogLevel log_level() {
 void set_up(const LogConfig& log) {
   configure_log(log);
   make_stdout_safe();
+  watch_mapped_files();
+  ::umask(::umask(0) | 022);  // others may read what we write, and no more
   open_hash_cache();
 }
 

@@ -18,6 +18,7 @@
 #include "core/base/config.h"
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/mapped_file.h"
 #include "core/store/hashes.h"
 #include "core/store/safetensors_header.h"
 
@@ -61,17 +62,11 @@ std::int64_t TensorInfo::num_elements() const {
 }
 
 struct SafetensorsFile::Impl {
-  ~Impl() {
-    if (data != nullptr) {
-      ::munmap(data, size);
-    }
-  }
   void map();
   void parse();
 
   std::filesystem::path path;
-  std::byte* data = nullptr;
-  std::uint64_t size = 0;
+  MappedFile mapped;
   std::vector<TensorInfo> tensors;
   std::unordered_map<std::string, std::size_t> index;
   std::map<std::string, std::string> metadata;
@@ -88,19 +83,17 @@ void SafetensorsFile::Impl::map() {
   struct stat status {};
   GM_CHECK(::fstat(file.fd, &status) == 0, kIo, "cannot stat: ", std::strerror(errno));
   GM_CHECK(S_ISREG(status.st_mode), kIo, "is no regular file");
-  size = static_cast<std::uint64_t>(status.st_size);
+  const auto size = static_cast<std::uint64_t>(status.st_size);
   if (size < 8) {
     fail(ErrorCode::kCorrupt, "header: file is ", size, " bytes, needs at least 8");
   }
   // Mapped, so that a tensor is read from disk when it is used and a merge of many models needs no
-  // memory for them. The descriptor is not needed any more then.
-  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
-  GM_CHECK(mapped != MAP_FAILED, kIo, "cannot map: ", std::strerror(errno));
-  data = static_cast<std::byte*>(mapped);
+  // memory for them.
+  mapped = MappedFile(path, file.fd, size, MappedFile::Sharing::kPrivate);
 }
 
 void SafetensorsFile::Impl::parse() {
-  SafetensorsHeader header = parse_safetensors_header({data, size});
+  SafetensorsHeader header = parse_safetensors_header({mapped.data(), mapped.size()});
   tensors = std::move(header.tensors);
   metadata = std::move(header.metadata);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -147,11 +140,13 @@ const TensorInfo& SafetensorsFile::info(const std::string& name) const {
 }
 
 std::span<const std::byte> SafetensorsFile::bytes(const TensorInfo& info) const {
-  GM_ASSERT(info.begin <= info.end && info.end <= impl_->size);
-  return {impl_->data + info.begin, info.num_bytes()};
+  GM_ASSERT(info.begin <= info.end && info.end <= impl_->mapped.size());
+  return {impl_->mapped.data() + info.begin, info.num_bytes()};
 }
 
-std::span<const std::byte> SafetensorsFile::all_bytes() const { return {impl_->data, impl_->size}; }
+std::span<const std::byte> SafetensorsFile::all_bytes() const {
+  return {impl_->mapped.data(), impl_->mapped.size()};
+}
 
 at::Tensor SafetensorsFile::load(const std::string& name) const {
   const TensorInfo& wanted = info(name);
@@ -170,7 +165,7 @@ void SafetensorsFile::drop(const TensorInfo& info) const {
   const std::uint64_t begin = (info.begin + page - 1) / page * page;
   const std::uint64_t end = info.end / page * page;
   if (begin < end) {
-    ::madvise(impl_->data + begin, end - begin, MADV_DONTNEED);
+    ::madvise(const_cast<std::byte*>(impl_->mapped.data()) + begin, end - begin, MADV_DONTNEED);
   }
 }
 
