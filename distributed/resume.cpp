@@ -41,6 +41,16 @@ void check_same_run(const TrainingState& saved, const TrainingState& mine,
            saved.num_steps, " steps, the budget now gives ", mine.num_steps);
 }
 
+/// Every step takes batch_rows rows, so the cursor follows from the step.
+void check_cursor(const TrainingState& saved, const TrainJob& job, const std::string& where) {
+  GM_CHECK(saved.step > 0 && saved.step <= saved.num_steps, kCorrupt, where, ": is at step ",
+           saved.step, " of ", saved.num_steps);
+  GM_CHECK(saved.next_row / job.config.batch_rows == saved.step &&
+               saved.next_row % job.config.batch_rows == 0,
+           kCorrupt, where, ": step ", saved.step, " of ", job.config.batch_rows,
+           " rows each goes on with row ", saved.next_row, ", which is none of its own");
+}
+
 /// One rank looks and decides; the others follow.
 std::string newest_for_all(const TrainJob& job) {
   std::string found;
@@ -73,6 +83,7 @@ std::string resume(const TrainJob& job, Training& training, TrainingState& state
     // Every rank reads the state file, so all of them check it against their own arguments.
     const TrainingState saved = read_training_state(found);
     check_same_run(saved, state, found);
+    check_cursor(saved, job, found);
     state = saved;
     if (job.comm.is_root()) {
       set_aside_later(job.run.work_dir, saved.step);

@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kState = "trainer/state.json";
+constexpr const char* kChecksum = "xxh3_128";
 constexpr const char* kMoments = "trainer/moments.safetensors";
 // As a suffix it hides a directory from step_of().
 constexpr const char* kDamaged = ".damaged";
@@ -69,6 +70,18 @@ std::vector<fs::path> files_below(const fs::path& dir) {
   return out;
 }
 
+/// Of the fields, in the order and spelling in which they are written.
+std::string checksum(Json json) {
+  json.erase(kChecksum);
+  const std::string text = json.dump();
+  return hash_bytes(text.data(), text.size());
+}
+
+void write_state_json(const fs::path& dir, Json json) {
+  json[kChecksum] = checksum(json);
+  write_file_atomically(dir / kState, json.dump(1) + "\n");
+}
+
 void write_state(const fs::path& dir, const TrainingState& state, const AdamWState& optimizer) {
   Json json;
   json["version"] = TrainingState::kVersion;
@@ -91,7 +104,7 @@ void write_state(const fs::path& dir, const TrainingState& state, const AdamWSta
     // A name that survives a power cut must not stand for contents that did not.
     sync_path(dir / file);
   }
-  write_file_atomically(dir / kState, json.dump(1) + "\n");
+  write_state_json(dir, std::move(json));
 }
 
 Json read_state_json(const fs::path& dir) {
@@ -100,7 +113,11 @@ Json read_state_json(const fs::path& dir) {
   GM_CHECK(json.is_object(), kCorrupt, path.string(), ": not a JSON object");
   const int version = json.value("version", 0);
   GM_CHECK(version == TrainingState::kVersion, kUnsupported, path.string(), ": version ", version,
-           ", this growmerge reads ", TrainingState::kVersion);
+           ", this growmerge reads ", TrainingState::kVersion,
+           ": let the growmerge that wrote it finish the run");
+  const auto recorded = json.find(kChecksum);
+  GM_CHECK(recorded != json.end() && *recorded == checksum(json), kCorrupt, path.string(),
+           ": its fields do not have their recorded checksum");
   return json;
 }
 
@@ -112,6 +129,11 @@ std::string damage(const fs::path& dir) {
   }
   try {
     const Json state = read_state_json(dir);
+    const std::int64_t step = state.at("step").get<std::int64_t>();
+    const std::int64_t named = step_of(dir).value_or(state.at("num_steps").get<std::int64_t>());
+    if (step != named) {
+      return concat("its state is of step ", step, ", expected ", named);
+    }
     for (const auto& [name, record] : state.at("files").items()) {
       const fs::path file = dir / name;
       if (!fs::exists(file)) {
@@ -176,7 +198,7 @@ void link_files(const fs::path& work_dir, const fs::path& step_dir, bool keep_mo
     }
   }
   // Last, because it is what makes the directory whole.
-  write_file_atomically(work_dir / kState, state.dump(1) + "\n");
+  write_state_json(work_dir, std::move(state));
   sync_path(work_dir / "trainer");
   sync_path(work_dir);
 }

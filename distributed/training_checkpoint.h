@@ -2,9 +2,9 @@
 //
 // A step-N/ is a Hugging Face model directory plus trainer/: moments.safetensors ("m.NAME" and
 // "v.NAME", logical tensors in the masters' dtype), master.safetensors where the model is saved in
-// a smaller dtype, and state.json, with the size and XXH3-128 of every other file. It is written as
-// step-N.tmp, synced and renamed, so what bears the name is whole. Nothing in it depends on the
-// world size. Format: docs/formats/training_checkpoint.md.
+// a smaller dtype, and state.json, with the size and XXH3-128 of every other file and of its own
+// fields. It is written as step-N.tmp, synced and renamed, so what bears the name is whole. Nothing
+// in it depends on the world size. Format: docs/formats/training_checkpoint.md.
 //
 // Rank 0 reads and writes. Saving and loading are collective, because every rank holds a part of
 // the values; rank 0 alone calls what only looks at directories.
@@ -25,12 +25,12 @@ namespace growmerge::distributed {
 
 /// Where a run stands. Two runs with the same identities and the same step go on alike.
 struct TrainingState {
-  static constexpr int kVersion = 1;
-  std::int64_t step = 0;       // steps done; the next one is step `step`, 0-based
-  std::int64_t num_steps = 0;  // of the whole run
-  std::int64_t next_row = 0;   // cursor: first row of the stream that was not trained on
-  std::int64_t tokens = 0;     // positions trained on by this run
-  double flops = 0.0;          // spent by this run
+  static constexpr int kVersion = 2;  // 1 had no checksum
+  std::int64_t step = 0;              // steps done; the next one is step `step`, 0-based
+  std::int64_t num_steps = 0;         // of the whole run
+  std::int64_t next_row = 0;          // cursor: first row of the stream that was not trained on
+  std::int64_t tokens = 0;            // positions trained on by this run
+  double flops = 0.0;                 // spent by this run
   std::int64_t last_eval_step = -1;
   std::map<std::string, double> held_out;  // the losses of that evaluation, by metric name
   std::string stream;                      // BatchSource::identity()
@@ -58,8 +58,9 @@ std::filesystem::path save_training_checkpoint(const std::filesystem::path& work
                                                const SaveOptions& options, std::int64_t keep_last);
 
 /// work_dir itself where a run has ended in it, else the newest whole one, or nothing where there
-/// is none. One whose files do not have their recorded sizes and hashes is passed over with a
-/// warning. Errors: kCorrupt when none is whole, kUnsupported (a version from the future), kIo.
+/// is none. One whose files or fields do not have their recorded sizes and hashes, or whose step is
+/// not its name's, is passed over with a warning. Errors: kCorrupt when none is whole, kUnsupported
+/// (a version from the future), kIo.
 [[nodiscard]] std::optional<std::filesystem::path> newest_training_checkpoint(
     const std::filesystem::path& work_dir);
 

@@ -340,6 +340,39 @@ class Stop final : public StepObserver {
   std::int64_t step_;
 };
 
+TEST(Train, AChangedStateIsNoticedAndAnOlderCheckpointTaken) {
+  Setting setting;
+  setting.config.checkpoint_every = 2;
+  for (const char* field : {"\"step\": 6", "\"next_row\": ", "\"flops\": ", "\"tokens\": "}) {
+    SCOPED_TRACE(field);
+    const testing::TemporaryDirectory dir;
+    Crash crash(7);
+    setting.observers = {&crash};
+    testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+    setting.observers = {};
+    const fs::path state = dir.path() / "step-6/trainer/state.json";
+    std::string text = read_file(state);
+    const auto at = text.find(field);
+    ASSERT_NE(at, std::string::npos);
+    text[at + std::string(field).size() - (field == std::string("\"step\": 6") ? 1 : 0)] = '7';
+    write_file_atomically(state, text);
+    EXPECT_EQ(run(dir.path(), setting).resumed_from, 4);
+  }
+}
+
+TEST(Train, ACheckpointThatChecksButBelongsToAnotherStepIsPassedOver) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.checkpoint_every = 2;
+  Crash crash(7);
+  setting.observers = {&crash};
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+  setting.observers = {};
+  fs::remove_all(dir.path() / "step-6");
+  fs::copy(dir.path() / "step-4", dir.path() / "step-7", fs::copy_options::recursive);
+  EXPECT_EQ(run(dir.path(), setting).resumed_from, 4);
+}
+
 TEST(Train, ASignalInTheLastStepStillMeasuresTheLastLoss) {
   const testing::TemporaryDirectory whole;
   const testing::TemporaryDirectory signalled;
@@ -385,7 +418,7 @@ TEST(Train, ACheckpointFromTheFutureIsRefused) {
   testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
   const fs::path state = dir.path() / "step-6/trainer/state.json";
   std::string text = read_file(state);
-  text.replace(text.find("\"version\": 1"), 12, "\"version\": 9");
+  text.replace(text.find("\"version\": 2"), 12, "\"version\": 9");
   write_file_atomically(state, text);
   setting.observers = {};
   EXPECT_NE(testing::error_of(ErrorCode::kUnsupported, [&] { run(dir.path(), setting); })
