@@ -130,6 +130,11 @@ class Trainer {
   void save() {
     const TrainReport::Pause pause(report_);
     state_.window = report_.window();
+    run_agreed(job_.comm, [&] {
+      if (job_.comm.is_root()) {
+        job_.run.check_inputs();
+      }
+    });
     newest_ =
         save_training_checkpoint(job_.run.work_dir, state_,
                                  {job_.model, *training_.store, training_.optimizer, job_.comm},

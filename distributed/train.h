@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -40,7 +41,9 @@ struct TrainRun {
   std::filesystem::path work_dir{};         // NAME.tmp; exists
   std::filesystem::path companions_from{};  // tokenizer and generation files to carry along
   std::string start_identity{};             // of the model given: resuming with another is refused
-  double flops_before = 0.0;                // spent since the base was born, for the record
+  /// Called on rank 0 before a checkpoint is kept; what it throws ends the run with the one before.
+  std::function<void()> check_inputs = [] {};
+  double flops_before = 0.0;  // spent since the base was born, for the record
   std::int64_t tokens_before = 0;
   at::Device device = at::Device(at::kCPU);  // this rank's (device.h), with CUDA the current one
   std::string device_name{};

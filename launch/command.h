@@ -63,6 +63,9 @@ struct StageRun {
   /// Collects flops, tokens and notes; only rank 0's counts.
   Manifest manifest;
   bool show_progress = false;
+  /// Before a part of the result is kept for a later start. Rank 0 alone. Errors: kIo where an
+  /// input has changed.
+  std::function<void()> check_inputs = [] {};
   std::vector<FileRecord> files = {};  // written files whose hashes are known already
 };
 

@@ -29,6 +29,8 @@ std::string state_text(const PlannedStage& stage) {
       return "state     up to date: nothing would be done\n";
     case OutputState::kChanged:
       return "state     finished with another identity:\n" + stage.change;
+    case OutputState::kDamaged:
+      return "state     finished, but damaged: " + stage.change + "\n";
     case OutputState::kUnfinished:
       break;
   }

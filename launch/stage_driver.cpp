@@ -19,6 +19,9 @@ void open_output(std::optional<StageOutput>& output, const PlannedStage& stage,
   GM_CHECK(stage.state != OutputState::kChanged, kInvalidArgument, "output '", out.string(),
            "' is there already, from other inputs or settings:\n", stage.change,
            "remove it, or choose another --out");
+  GM_CHECK(stage.state != OutputState::kDamaged, kCorrupt, "output '", out.string(),
+           "' is there already, but damaged: ", stage.change,
+           ". Remove it to have it made again, or choose another --out");
   output.emplace(out, stage.plan.resumable);
   mark_begun(out, stage.manifest);
   write_file_atomically(output->dir() / "config.yaml", stage.plan.config);
@@ -27,9 +30,11 @@ void open_output(std::optional<StageOutput>& output, const PlannedStage& stage,
 /// Rank 0 alone.
 void finish_output(StageOutput& output, const PlannedStage& stage, StageRun& run,
                    const fs::path& out) {
+  stage.inputs.check(stage.plan, stage.manifest);
   if (stage.manifest.identity.empty()) {
     // The work has read all inputs and left their hashes where this finds them.
     run.manifest.inputs = planned_manifest(stage.plan).inputs;
+    stage.inputs.check(stage.plan, stage.manifest);  // also while it found them
   }
   for (FileRecord& file : run.files) {
     output.record_file(std::move(file));
@@ -57,7 +62,8 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
   StageRun run{.comm = comm,
                .dir = partial_dir(out),
                .manifest = stage.manifest,
-               .show_progress = comm.is_root()};
+               .show_progress = comm.is_root(),
+               .check_inputs = [&stage] { stage.inputs.check(stage.plan, stage.manifest); }};
   run.manifest.world_size = comm.size();
   command.stage.work(config, run);
   // No rank may still be writing when the directory gets its name.

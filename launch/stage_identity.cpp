@@ -15,18 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string identity_of(const StageInput& input) {
-  // A finished stage's directory is one thing with one identity, however a reader goes through it.
-  if (!input.list_files || read_manifest(input.path)) {
-    return path_identity(input.path);
-  }
-  std::string all;
-  for (const fs::path& file : input.list_files()) {
-    all += file.filename().string() + " " + path_identity(file) + "\n";
-  }
-  return hash_bytes(all.data(), all.size());
-}
-
 /// The fields as lines "key: value". An input's path is shown as the role under which its identity
 /// counts.
 std::string config_lines(const StagePlan& plan) {
@@ -122,6 +110,18 @@ std::string identity_in_context(const StagePlan& plan, const StageInput& input,
 
 }  // namespace
 
+std::string input_identity(const StageInput& input) {
+  // A finished stage's directory is one thing with one identity, however a reader goes through it.
+  if (!input.list_files || read_manifest(input.path)) {
+    return path_identity(input.path);
+  }
+  std::string all;
+  for (const fs::path& file : input.list_files()) {
+    all += file.filename().string() + " " + path_identity(file) + "\n";
+  }
+  return hash_bytes(all.data(), all.size());
+}
+
 Manifest manifest_of(const StagePlan& plan, std::span<const std::string> identities) {
   GM_ASSERT(identities.size() == plan.inputs.size());
   // A config whose fields nobody lists would be the same whatever it says.
@@ -158,7 +158,7 @@ Manifest planned_manifest(const StagePlan& plan) {
                    [&](std::int64_t begin, std::int64_t end) {
                      for (auto i = static_cast<std::size_t>(begin);
                           i < static_cast<std::size_t>(end); ++i) {
-                       identities[i] = identity_in_context(plan, plan.inputs[i], identity_of);
+                       identities[i] = identity_in_context(plan, plan.inputs[i], input_identity);
                      }
                    });
   return manifest_of(plan, identities);

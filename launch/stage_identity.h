@@ -19,6 +19,9 @@ namespace growmerge::launch {
 /// and inputs. Reads all inputs. Errors: kNotFound naming the input that is not there.
 [[nodiscard]] Manifest planned_manifest(const StagePlan& plan);
 
+/// Of one input. Errors: those of path_identity().
+[[nodiscard]] std::string input_identity(const StageInput& input);
+
 /// The same where the inputs' identities are known, one for each of plan.inputs. The identity is
 /// left empty where one of them is.
 [[nodiscard]] Manifest manifest_of(const StagePlan& plan, std::span<const std::string> identities);

@@ -24,6 +24,10 @@ void look_at_output(PlannedStage& stage, const fs::path& out) {
   if (const auto finished = read_manifest(out)) {
     stage.change = describe_change(*finished, stage.manifest);
     stage.state = stage.change.empty() ? OutputState::kUpToDate : OutputState::kChanged;
+    if (stage.state == OutputState::kUpToDate) {
+      stage.change = file_fault(out, *finished);
+      stage.state = stage.change.empty() ? OutputState::kUpToDate : OutputState::kDamaged;
+    }
   } else if (fs::exists(out)) {
     stage.state = OutputState::kForeign;
   } else if (fs::exists(partial_dir(out))) {
@@ -57,6 +61,7 @@ void share_from_root(PlannedStage& stage, Communicator& comm) {
 
 PlannedStage plan_stage(StagePlan plan, const fs::path& out) {
   PlannedStage stage;
+  stage.inputs = InputWatch(plan);  // before they are hashed
   stage.manifest = planned_manifest(plan);
   stage.plan = std::move(plan);
   if (!out.empty()) {
@@ -79,6 +84,7 @@ PlannedStage plan_stage(const Command& command, const CommandLine& line, const Y
     } else if (plan.hashes_while_working && !fs::exists(line.out)) {
       // With nothing to compare with, the inputs need not be read twice.
       stage.manifest = manifest_to_come(plan);
+      stage.inputs = InputWatch(plan);
       stage.plan = std::move(plan);
       look_at_output(stage, line.out);
     } else {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "launch/command.h"
+#include "launch/input_watch.h"
 
 namespace growmerge::launch {
 
@@ -16,6 +17,7 @@ enum class OutputState {
   kUnfinished,  // NAME.tmp alone
   kUpToDate,    // finished, with the identity that it would have now: nothing to do
   kChanged,     // finished, from other settings or inputs
+  kDamaged,     // finished, but its files are not what its manifest says
 };
 
 struct PlannedStage {
@@ -23,8 +25,9 @@ struct PlannedStage {
   /// As far as its identity goes, which is empty where it comes with the work
   /// (StagePlan::hashes_while_working).
   Manifest manifest;
+  InputWatch inputs;  // rank 0 alone
   OutputState state = OutputState::kNew;
-  std::string change;                // of kChanged: what differs, a line each
+  std::string change;                // of kChanged: what differs, a line each; of kDamaged: what
   std::optional<std::string> begun;  // of kUnfinished: what was begun there, where that is known
 };
 

@@ -89,9 +89,14 @@ FileStamp stamp_of(const fs::path& path) {
     io_error(path, "reading", errno);
   }
   // To the nanosecond, or two writes within a second would look like one.
-  return {.bytes = static_cast<std::uint64_t>(status.st_size),
-          .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 +
-                         status.st_mtim.tv_nsec};
+  const auto nanoseconds = [](const timespec& time) {
+    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  };
+  return {.device = status.st_dev,
+          .inode = status.st_ino,
+          .bytes = static_cast<std::uint64_t>(status.st_size),
+          .modified_ns = nanoseconds(status.st_mtim),
+          .changed_ns = nanoseconds(status.st_ctim)};
 }
 
 std::vector<std::string> visible_files(const fs::path& dir) {

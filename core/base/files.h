@@ -19,10 +19,14 @@ void sync_path(const std::filesystem::path& path);
 /// Writes a small file atomically: temporary name, sync, rename. Errors: kIo.
 void write_file_atomically(const std::filesystem::path& path, const std::string& text);
 
-/// Size and modification time: what tells cheaply that a file may have changed.
+/// What tells cheaply whether a file may have changed: which one it is, its size, and two times. A
+/// program can set the modification time as it likes, the time of change it cannot.
 struct FileStamp {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
   std::uint64_t bytes = 0;
   std::int64_t modified_ns = 0;
+  std::int64_t changed_ns = 0;
   bool operator==(const FileStamp&) const = default;
 };
 /// Errors: kIo.

@@ -2,11 +2,13 @@
 
 #include <xxhash.h>
 
+#include <chrono>
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <sstream>
-#include <unordered_map>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,9 +33,30 @@ std::string hexadecimal(XXH128_hash_t hash) {
   return out;
 }
 
-/// Hashes of outside files by path, size and modification time. A text file that is only appended
-/// to: "HASH BYTES MODIFIED_NS PATH" a line, the last line of a path wins, broken lines are
-/// skipped.
+// File systems keep times in steps, of 10 ms at most on Linux: what was changed within one step
+// after it was hashed would look unchanged. Only a file that has rested for longer has a hash worth
+// remembering.
+constexpr std::int64_t kRest_ns = 20'000'000;
+// Hashing so much takes as long as that rest.
+constexpr std::uint64_t kWorthARest = std::uint64_t{32} << 20;
+
+/// Whether the file has rested; where it is large and has not, after waiting for it.
+bool has_rested(const FileStamp& stamp) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const std::int64_t rested =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count() - stamp.changed_ns;
+  if (rested < 0 || rested >= kRest_ns) {
+    return rested >= 0;  // the file system's clock may be another's and ahead of ours
+  }
+  if (stamp.bytes < kWorthARest) {
+    return false;
+  }
+  std::this_thread::sleep_for(std::chrono::nanoseconds(kRest_ns - rested));
+  return true;
+}
+
+/// Hashes of files. A text file that is only appended to: "HASH DEVICE INODE BYTES MODIFIED_NS
+/// CHANGED_NS" a line, the last line of a file wins, broken lines are skipped.
 class HashCache {
  public:
   void open(const fs::path& file) {
@@ -46,12 +69,12 @@ class HashCache {
       std::istringstream fields(line);
       std::string hash;
       FileStamp stamp;
-      std::string path;
       // A line that another process is writing, or that a crash cut, is no error: its file is
       // hashed again.
-      if (fields >> hash >> stamp.bytes >> stamp.modified_ns && fields.get() == ' ' &&
-          std::getline(fields, path) && hash.size() == 32) {
-        entries_[path] = {stamp, hash};
+      if (fields >> hash >> stamp.device >> stamp.inode >> stamp.bytes >> stamp.modified_ns >>
+              stamp.changed_ns &&
+          hash.size() == 32 && fields.peek() == std::istringstream::traits_type::eof()) {
+        entries_[{stamp.device, stamp.inode}] = {stamp, hash};
       }
     }
   }
@@ -59,48 +82,43 @@ class HashCache {
   /// Threads may hash at the same time.
   std::string hash(const fs::path& path) {
     const FileStamp stamp = stamp_of(path);
-    if (const auto known = find(path, stamp)) {
+    if (const auto known = find(stamp)) {
       return *known;
     }
     // Outside the lock: this is what takes time.
     std::string hash = hash_file(path);
-    if (is_open()) {
-      remember(path, stamp, hash);
-    }
+    GM_CHECK(stamp_of(path) == stamp, kIo, "'", path.string(), "' changed while it was read");
+    remember(path, stamp, hash);
     return hash;
   }
 
-  std::optional<std::string> find(const fs::path& path, const FileStamp& stamp) {
-    // One entry a file, by whatever path it was named.
-    const std::string key = fs::weakly_canonical(path).string();
+  std::optional<std::string> find(const FileStamp& stamp) {
     const std::lock_guard lock(mutex_);
-    const auto it = entries_.find(key);
+    const auto it = entries_.find({stamp.device, stamp.inode});
     return it != entries_.end() && it->second.first == stamp ? std::optional(it->second.second)
                                                              : std::nullopt;
   }
 
   void remember(const fs::path& path, const FileStamp& stamp, const std::string& hash) {
-    const std::string key = fs::weakly_canonical(path).string();
+    if (!has_rested(stamp) || stamp_of(path) != stamp) {
+      return;
+    }
     const std::lock_guard lock(mutex_);
-    entries_[key] = {stamp, hash};
-    // A path with a line break would be read back as two lines.
-    if (!file_.empty() && key.find('\n') == std::string::npos) {
+    entries_[{stamp.device, stamp.inode}] = {stamp, hash};
+    if (!file_.empty()) {
       std::error_code ignored;  // a cache that cannot be written costs time, nothing else
       fs::create_directories(file_.parent_path(), ignored);
       std::ofstream out(file_, std::ios::app);
-      out << concat(hash, " ", stamp.bytes, " ", stamp.modified_ns, " ", key, "\n") << std::flush;
+      out << concat(hash, " ", stamp.device, " ", stamp.inode, " ", stamp.bytes, " ",
+                    stamp.modified_ns, " ", stamp.changed_ns, "\n")
+          << std::flush;
     }
   }
 
  private:
-  bool is_open() {
-    const std::lock_guard lock(mutex_);
-    return !file_.empty();
-  }
-
   std::mutex mutex_;
   fs::path file_;
-  std::unordered_map<std::string, std::pair<FileStamp, std::string>> entries_;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<FileStamp, std::string>> entries_;
 };
 
 HashCache& hash_cache() {
@@ -113,6 +131,13 @@ HashCache& hash_cache() {
 void set_hash_cache(const fs::path& file) { hash_cache().open(file); }
 
 std::string cached_file_hash(const fs::path& path) { return hash_cache().hash(path); }
+
+void remember_file_hash(const fs::path& path, const std::string& hash) {
+  try {
+    hash_cache().remember(path, stamp_of(path), hash);
+  } catch (const Error&) {  // gone again: nothing to remember
+  }
+}
 
 std::string hash_file(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -151,12 +176,8 @@ std::string StreamHash::digest() const {
   return hexadecimal(XXH3_128bits_digest(state_->xxh.get()));
 }
 
-FileHasher::FileHasher(fs::path path) : path_(std::move(path)) {
-  const FileStamp stamp = stamp_of(path_);
-  bytes_ = stamp.bytes;
-  modified_ns_ = stamp.modified_ns;
-  is_wanted_ = !hash_cache().find(path_, stamp);
-}
+FileHasher::FileHasher(fs::path path)
+    : path_(std::move(path)), stamp_(stamp_of(path_)), is_wanted_(!hash_cache().find(stamp_)) {}
 
 void FileHasher::update(std::span<const std::byte> bytes) {
   hash_.update(bytes);
@@ -164,10 +185,9 @@ void FileHasher::update(std::span<const std::byte> bytes) {
 }
 
 void FileHasher::finish() {
-  const FileStamp stamp{.bytes = bytes_, .modified_ns = modified_ns_};
   // What was read in part, or changed meanwhile, has no hash that is worth remembering.
-  if (hashed_ == bytes_ && stamp_of(path_) == stamp) {
-    hash_cache().remember(path_, stamp, hash_.digest());
+  if (hashed_ == stamp_.bytes) {
+    hash_cache().remember(path_, stamp_, hash_.digest());
   }
 }
 

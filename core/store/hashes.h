@@ -8,12 +8,19 @@
 #include <span>
 #include <string>
 
+#include "core/base/files.h"
+
 namespace growmerge {
 
-/// Where hashes of outside files are cached; empty (the default) caches nothing. launch sets it.
+/// Where hashes of files are cached between processes; empty (the default) caches nothing. launch
+/// sets it. A hash counts for the very file (device, inode) while its size and times are what they
+/// were: a copied or rewritten one is hashed anew.
 void set_hash_cache(const std::filesystem::path& file);
-/// hash_file() by way of that cache. Threads may hash at the same time.
+/// hash_file() by way of that cache. Threads may hash at the same time. Errors: those of
+/// hash_file(); kIo where the file changes meanwhile.
 [[nodiscard]] std::string cached_file_hash(const std::filesystem::path& path);
+/// Lets the cache know what was written to a file just now.
+void remember_file_hash(const std::filesystem::path& path, const std::string& hash);
 
 /// Errors: kNotFound, kIo.
 [[nodiscard]] std::string hash_file(const std::filesystem::path& path);
@@ -44,11 +51,11 @@ class FieldHash {
   std::string text_;
 };
 
-/// Hashes an outside file while somebody reads it anyway, so that path_identity() need not read it
+/// Hashes a file while somebody reads it anyway, so that path_identity() need not read it
 /// again.
 class FileHasher {
  public:
-  /// Takes down the file's size and time. Errors: kIo.
+  /// Takes down the file's size and times. Errors: kIo.
   explicit FileHasher(std::filesystem::path path);
   /// False where the hash is known already.
   [[nodiscard]] bool is_wanted() const { return is_wanted_; }
@@ -59,8 +66,7 @@ class FileHasher {
 
  private:
   std::filesystem::path path_;
-  std::uint64_t bytes_ = 0;  // of the file
-  std::int64_t modified_ns_ = 0;
+  FileStamp stamp_;
   std::uint64_t hashed_ = 0;
   bool is_wanted_ = true;
   StreamHash hash_;

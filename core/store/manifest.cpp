@@ -68,8 +68,34 @@ Manifest from_json(const Json& json) {
   for (const Json& file : json.at("files")) {
     m.files.push_back({file.at("path").get<std::string>(), file.at("bytes").get<std::uint64_t>(),
                        file.at("hash").get<std::string>()});
+    const fs::path path = m.files.back().path;
+    GM_CHECK(path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end(),
+             kCorrupt, "it lists '", path.string(), "', which lies outside its directory");
   }
   return m;
+}
+
+/// What readers look for in a directory: one that the stage did not write would be taken for its
+/// own.
+bool is_read_by_name(const fs::path& file) {
+  return file.extension() == ".safetensors" || file.extension() == ".h5" ||
+         file.string().ends_with(".safetensors.index.json") || file == "tokenizer.json";
+}
+
+/// Size first: it costs nothing and says more about what happened.
+std::string fault_of(const fs::path& path, const FileRecord& record,
+                     std::string (*hash_of)(const fs::path&)) {
+  if (!fs::is_regular_file(path)) {
+    return concat("'", path.string(), "' is missing, but the manifest lists it");
+  }
+  if (const std::uint64_t bytes = fs::file_size(path); bytes != record.bytes) {
+    return concat("'", path.string(), "' has ", bytes, " bytes, the manifest says ", record.bytes);
+  }
+  if (const std::string hash = hash_of(path); hash != record.hash) {
+    return concat("'", path.string(), "' has hash ", hash, ", the manifest says ", record.hash,
+                  ": the file has changed");
+  }
+  return "";
 }
 
 }  // namespace
@@ -87,10 +113,41 @@ std::optional<Manifest> read_manifest(const fs::path& dir) {
              "' has format version ", version, ", this growmerge reads version ",
              Manifest::kVersion, ": use the growmerge that wrote it (",
              json.value("growmerge_version", "unknown"), ")");
-    return from_json(json);
+    return with_context("'" + path.string() + "'", [&json] { return from_json(json); });
   } catch (const Json::exception& e) {
     fail(ErrorCode::kCorrupt, "'", path.string(), "' is no manifest: ", e.what());
   }
+}
+
+std::string file_fault(const fs::path& dir, const Manifest& manifest) {
+  for (const FileRecord& record : manifest.files) {
+    const std::string fault = fault_of(dir / record.path, record, cached_file_hash);
+    if (!fault.empty()) {
+      return fault;
+    }
+  }
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_listed =
+        std::any_of(manifest.files.begin(), manifest.files.end(),
+                    [&name](const FileRecord& record) { return record.path == name; });
+    if (!is_listed && !name.starts_with('.') && is_read_by_name(name)) {
+      return concat("'", entry.path().string(), "' is not in its manifest");
+    }
+  }
+  return "";
+}
+
+std::optional<Manifest> believed_manifest(const fs::path& dir) {
+  auto manifest = read_manifest(dir);
+  if (manifest) {
+    const std::string fault = file_fault(dir, *manifest);
+    GM_CHECK(fault.empty(), kCorrupt, fault, ". So '", (dir / kManifestName).string(),
+             "' tells of something else: if '", dir.string(),
+             "' was changed on purpose, remove its manifest.json (it then counts as a directory "
+             "from outside, known by its files alone); else make it again");
+  }
+  return manifest;
 }
 
 void write_manifest(const fs::path& dir, const Manifest& manifest) {
@@ -148,7 +205,7 @@ std::string path_identity(const fs::path& path) {
   if (!fs::is_directory(clean)) {
     return cached_file_hash(clean);
   }
-  if (const auto manifest = read_manifest(clean)) {
+  if (const auto manifest = believed_manifest(clean)) {
     return manifest->identity;
   }
   FieldHash hash;
@@ -166,16 +223,8 @@ void verify_directory(const fs::path& dir) {
   GM_CHECK(manifest.has_value(), kNotFound, "'", dir.string(),
            "' has no manifest.json: it is no finished stage");
   for (const FileRecord& record : manifest->files) {
-    const fs::path path = dir / record.path;
-    GM_CHECK(fs::is_regular_file(path), kCorrupt, "'", path.string(),
-             "' is missing, but the manifest lists it");
-    // Size first: it costs nothing and says more about what happened.
-    const std::uint64_t bytes = fs::file_size(path);
-    GM_CHECK(bytes == record.bytes, kCorrupt, "'", path.string(), "' has ", bytes,
-             " bytes, the manifest says ", record.bytes);
-    const std::string hash = hash_file(path);
-    GM_CHECK(hash == record.hash, kCorrupt, "'", path.string(), "' has hash ", hash,
-             ", the manifest says ", record.hash, ": the file has changed");
+    const std::string fault = fault_of(dir / record.path, record, hash_file);
+    GM_CHECK(fault.empty(), kCorrupt, fault);
   }
 }
 

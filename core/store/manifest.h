@@ -55,6 +55,13 @@ struct Manifest {
 };
 
 [[nodiscard]] std::optional<Manifest> read_manifest(const std::filesystem::path& dir);
+/// What is not as the manifest of `dir` says, of the files that it lists (there, size, hash), or
+/// weights, shards or a tokenizer that it does not list; empty where all is. Hashes are cached.
+/// Errors: kIo.
+[[nodiscard]] std::string file_fault(const std::filesystem::path& dir, const Manifest& manifest);
+/// read_manifest(), believed only where the directory's files are what it says. Errors: kCorrupt
+/// naming the first file that is not, and what to do.
+[[nodiscard]] std::optional<Manifest> believed_manifest(const std::filesystem::path& dir);
 /// Writes it atomically into dir, as it is. Errors: kIo.
 void write_manifest(const std::filesystem::path& dir, const Manifest& manifest);
 /// Identity that a stage will have, before it runs; `run` compares it with what is there. The order
@@ -62,9 +69,9 @@ void write_manifest(const std::filesystem::path& dir, const Manifest& manifest);
 [[nodiscard]] std::string stage_identity(const Manifest& manifest);
 /// The lines of Manifest::config, a field each.
 [[nodiscard]] std::vector<std::string> config_fields(const std::string& config);
-/// A finished stage's identity from its manifest, else the hash over an outside file's or
-/// directory's contents (hashes are cached by path, size and modification time in the user's cache
-/// folder, see set_hash_cache). Errors: kNotFound; kMismatch when `path` is an unfinished NAME.tmp.
+/// A finished stage's identity from its believed_manifest(), else the hash over an outside file's
+/// or directory's contents (hashes are cached, see set_hash_cache). Errors: kNotFound; kMismatch
+/// when `path` is an unfinished NAME.tmp; kCorrupt where a manifest is not to be believed.
 [[nodiscard]] std::string path_identity(const std::filesystem::path& path);
 /// The errors of path_identity(), without reading what must be hashed.
 void check_has_identity(const std::filesystem::path& path);

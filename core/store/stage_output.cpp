@@ -172,6 +172,9 @@ void StageOutput::finish(Manifest manifest) {
   if (::rename(tmp_.c_str(), name_.c_str()) != 0) {
     io_error(name_, "renaming to", errno);
   }
+  for (const FileRecord& record : manifest.files) {
+    remember_file_hash(name_ / record.path, record.hash);  // the next stage need not read it for it
+  }
   ::unlink((name_ / kLockName).c_str());  // only now: NAME.tmp is ours until it has gone
   sync_path(fs::absolute(name_).parent_path());
 }

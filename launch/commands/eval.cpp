@@ -127,6 +127,21 @@ void keep_or_clear(const StageRun& run) {
   write_file_atomically(mark, run.manifest.identity);
 }
 
+/// Results of a model that changed meanwhile must not be taken up by a later start.
+void check_inputs_of(const fs::path& dir, const StageRun& run) {
+  run_agreed(run.comm, [&] {
+    if (!run.comm.is_root()) {
+      return;
+    }
+    try {
+      run.check_inputs();
+    } catch (const Error&) {
+      fs::remove_all(dir);
+      throw;
+    }
+  });
+}
+
 void work(const EvalCommandConfig& config, StageRun& run) {
   run_agreed(run.comm, [&] {
     if (run.comm.is_root()) {
@@ -162,6 +177,7 @@ void work(const EvalCommandConfig& config, StageRun& run) {
     log_info(concat("[", i + 1, "/", config.models.size(), "] ", entry.full_name()));
     const eval::Results results =
         evaluator.evaluate(model, *tokenizer, identity, dir, run.show_progress);
+    check_inputs_of(dir, run);
     log_info("\n" + eval::format_results(results));
   }
 }

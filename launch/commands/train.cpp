@@ -41,6 +41,7 @@ distributed::TrainRun train_run(const TrainCommandConfig& config, const Lineage&
   return {.work_dir = run.dir,
           .companions_from = start_path(config),
           .start_identity = start_identity(config, run.manifest.inputs.front().identity),
+          .check_inputs = run.check_inputs,
           .flops_before = before.flops_total,
           .tokens_before = before.tokens_total,
           .device = place.device,

@@ -139,13 +139,20 @@ class Runner {
     const std::string dir = stage.dir.string();
     GM_CHECK(planned.state != OutputState::kForeign, kInvalidArgument, "stage '", stage.name,
              "': '", dir, "' is there, but has no manifest.json: remove it");
+    GM_CHECK(planned.state != OutputState::kDamaged || experiment_.settings.rerun, kCorrupt,
+             "stage '", stage.name, "': '", dir, "' is finished, but damaged: ", planned.change,
+             ". Remove it to have it made again, or --set run.rerun=true to have such directories "
+             "replaced");
     GM_CHECK(planned.state != OutputState::kChanged || experiment_.settings.rerun, kInvalidArgument,
              "stage '", stage.name, "': '", dir, "' was made from other settings or inputs:\n",
              planned.change,
              "remove it to make it again, choose another --out, or --set run.rerun=true to have "
              "such directories replaced");
-    if (planned.state == OutputState::kChanged) {
-      log_info(heading_ + ": settings or inputs have changed, running it again\n" + planned.change);
+    if (planned.state == OutputState::kChanged || planned.state == OutputState::kDamaged) {
+      log_info(heading_ +
+               (planned.state == OutputState::kChanged ? ": settings or inputs have changed"
+                                                       : ": it is damaged") +
+               ", running it again\n" + planned.change);
       discard_unfinished(stage.dir);
       fs::remove_all(stage.dir);
     } else if (experiment_.settings.rerun && planned.begun &&

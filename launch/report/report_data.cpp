@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 /// name.
 void sort_as_evaluated(const fs::path& dir, std::vector<fs::path>& children) {
   std::sort(children.begin(), children.end());
-  const auto manifest = read_manifest(dir);
+  const auto manifest = believed_manifest(dir);
   if (!manifest || manifest->stage != "eval") {
     return;
   }

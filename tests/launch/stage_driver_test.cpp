@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/store/hashes.h"
 #include "core/store/manifest.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/expect_error.h"
@@ -213,7 +214,7 @@ TEST(RunStage, IdentitiesTakenAfterTheWorkAreTheSame) {
   command.stage.work = [&](const YamlNode&, StageRun& run) {
     ++works;
     write_text(run.dir / "out.txt", "two");
-    run.files.push_back({"out.txt", 3, "as recorded"});
+    run.files.push_back({"out.txt", 3, hash_bytes("two", 3)});
   };
   CommandLine line;
   line.out = (dir.path() / "out").string();
@@ -224,7 +225,7 @@ TEST(RunStage, IdentitiesTakenAfterTheWorkAreTheSame) {
   const auto out_file = std::find_if(finished->files.begin(), finished->files.end(),
                                      [](const FileRecord& f) { return f.path == "out.txt"; });
   ASSERT_NE(out_file, finished->files.end());
-  EXPECT_EQ(out_file->hash, "as recorded");
+  EXPECT_EQ(out_file->hash, hash_bytes("two", 3));
   EXPECT_EQ(run_stage(command, line, {}, *comm), 0);
   EXPECT_EQ(works, 1) << "up to date";
   write_text(dir.path() / "m/model.txt", "another");
@@ -233,6 +234,71 @@ TEST(RunStage, IdentitiesTakenAfterTheWorkAreTheSame) {
   line.out = (dir.path() / "new").string();
   EXPECT_ERROR(run_stage(command, line, {}, *comm), kNotFound, "none", "input 'model'");
   EXPECT_FALSE(std::filesystem::exists(dir.path() / "new.tmp"));
+}
+
+TEST(RunStage, AnInputThatChangesMeanwhileFailsIt) {
+  TemporaryDirectory dir;
+  configure_log({.level = LogLevel::kError});
+  const auto comm = make_single_process_communicator();
+  const auto file = dir.path() / "m/model.txt";
+  Command command;
+  command.name = "merge";
+  CommandLine line;
+  for (const bool hashes_while_working : {false, true}) {
+    SCOPED_TRACE(hashes_while_working);
+    write_text(file, "one");
+    StagePlan plan = plan_of((dir.path() / "m").string());
+    plan.hashes_while_working = hashes_while_working;
+    command.stage.plan = [&](const YamlNode&) { return plan; };
+    line.out = (dir.path() / (hashes_while_working ? "late" : "early")).string();
+    const auto fails = [&](const std::function<void()>& change, const std::string& said) {
+      command.stage.work = [&](const YamlNode&, StageRun&) { change(); };
+      EXPECT_ERROR(run_stage(command, line, {}, *comm), kIo, "input 'model'", said);
+      EXPECT_FALSE(std::filesystem::exists(line.out));
+    };
+    const auto time = std::filesystem::last_write_time(file);
+    fails(
+        [&] {
+          write_text(file, "two");
+          std::filesystem::last_write_time(file, time);
+        },
+        "was written to");
+    fails([&] { write_text(dir.path() / "m/more.txt", "new"); }, "is new");
+    fails([&] { std::filesystem::remove(dir.path() / "m/more.txt"); }, "is gone");
+    command.stage.work = [&](const YamlNode&, StageRun& run) {
+      write_text(file, "three");
+      run.check_inputs();
+      FAIL() << "nothing is kept that was made from two contents";
+    };
+    EXPECT_ERROR(run_stage(command, line, {}, *comm), kIo, "model.txt");
+  }
+  // Written anew with the same bytes: what was read is what is there.
+  line.out = (dir.path() / "touched").string();
+  StagePlan plan = plan_of((dir.path() / "m").string());
+  command.stage.plan = [&](const YamlNode&) { return plan; };
+  command.stage.work = [&](const YamlNode&, StageRun&) { write_text(file, "three"); };
+  EXPECT_EQ(run_stage(command, line, {}, *comm), 0);
+}
+
+TEST(RunStage, AFinishedOutputWhoseFilesAreNotItsOwnIsNotUpToDate) {
+  TemporaryDirectory dir;
+  configure_log({.level = LogLevel::kError});
+  const auto comm = make_single_process_communicator();
+  write_text(dir.path() / "m/model.txt", "one");
+  Command command;
+  command.name = "train";
+  command.stage.plan = [&](const YamlNode&) { return plan_of((dir.path() / "m").string()); };
+  command.stage.work = [&](const YamlNode&, StageRun& run) {
+    write_text(run.dir / "out.txt", "two");
+  };
+  CommandLine line;
+  line.out = (dir.path() / "out").string();
+  EXPECT_EQ(run_stage(command, line, {}, *comm), 0);
+  write_text(dir.path() / "out/out.txt", "six");
+  EXPECT_ERROR(run_stage(command, line, {}, *comm), kCorrupt, "out.txt", "damaged", "Remove it");
+  std::filesystem::remove(dir.path() / "out/out.txt");
+  EXPECT_ERROR(run_stage(command, line, {}, *comm), kCorrupt, "out.txt", "missing");
+  EXPECT_TRUE(std::filesystem::exists(dir.path() / "out")) << "nothing of it is removed";
 }
 
 TEST(Formats, NumbersReadWell) {

@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
+#include <functional>
+#include <thread>
 
 #include "core/store/stage_output.h"
 #include "tests/support/expect_error.h"
@@ -235,24 +238,89 @@ TEST(PathIdentity, OfOutsideDirectoriesIsTheirContent) {
   EXPECT_ERROR(path_identity(dir.path() / "m"), kNotFound, "no '");
 }
 
-TEST(HashCache, IsUsedWhileSizeAndTimeAreTheSame) {
+/// Past the step in which file systems keep times: only then is a hash remembered.
+void let_rest() { std::this_thread::sleep_for(std::chrono::milliseconds(30)); }
+
+/// Puts a hash that no file has into the cache, so that it shows where the cache answered.
+void falsify(const fs::path& cache, const std::string& hash) {
+  std::string text = read_file(cache);
+  for (auto at = text.find(hash); at != std::string::npos; at = text.find(hash)) {
+    text.replace(at, hash.size(), std::string(hash.size(), 'f'));
+  }
+  write_text(cache, text);
+  set_hash_cache(cache);  // reads it again, as a new process would
+}
+
+TEST(HashCache, AnswersForTheVeryFileWhileNobodyTouchesIt) {
   const TemporaryDirectory dir;
   const fs::path file = dir.path() / "with space";
   const fs::path cache = dir.path() / "cache" / "hashes";
+  const std::string cached(32, 'f');
   write_text(file, "one");
-  const auto time = fs::last_write_time(file);
   set_hash_cache(cache);
-  const std::string first = path_identity(file);
+  EXPECT_EQ(path_identity(file), hash_bytes("one", 3));
+  EXPECT_FALSE(fs::exists(cache)) << "it may still be written to within one step of its times";
+  let_rest();
+  EXPECT_EQ(path_identity(file), hash_bytes("one", 3));
+  falsify(cache, hash_bytes("one", 3));
+  EXPECT_EQ(path_identity(file), cached);
+  fs::rename(file, dir.path() / "moved");  // which the file system counts as a change
+  EXPECT_EQ(path_identity(dir.path() / "moved"), hash_bytes("one", 3));
+  fs::rename(dir.path() / "moved", file);
+  let_rest();
+  EXPECT_EQ(path_identity(file), hash_bytes("one", 3));
+  falsify(cache, hash_bytes("one", 3));
+  EXPECT_EQ(path_identity(file), cached);
+
+  const auto time = fs::last_write_time(file);
+  fs::copy_file(file, dir.path() / "copy");
+  fs::last_write_time(dir.path() / "copy", time);
+  EXPECT_EQ(path_identity(dir.path() / "copy"), hash_bytes("one", 3)) << "another file";
   write_text(file, "two");
   fs::last_write_time(file, time);
-  set_hash_cache(cache);  // reads it again, as a new process would
-  EXPECT_EQ(path_identity(file), first) << "same size and time: the cached hash answers";
-  fs::last_write_time(file, time + std::chrono::seconds(2));
-  EXPECT_EQ(path_identity(file), hash_bytes("two", 3));
-  std::ofstream(cache, std::ios::app) << "broken line\n";
+  EXPECT_EQ(path_identity(file), hash_bytes("two", 3)) << "same size and modification time";
+  std::ofstream(cache, std::ios::app) << "broken line\n" << cached << " 1 2 3 4\n";
   set_hash_cache(cache);
   EXPECT_EQ(path_identity(file), hash_bytes("two", 3));
   set_hash_cache({});
+}
+
+TEST(BelievedManifest, IsTheOneWhoseFilesAreWhatItSays) {
+  const TemporaryDirectory dir;
+  const fs::path name = dir.path() / "out";
+  {
+    StageOutput output(name);
+    write_text(output.dir() / "model.safetensors", "weights");
+    write_text(output.dir() / "config.json", "{}");
+    output.finish(example());
+  }
+  const std::string identity = believed_manifest(name)->identity;
+  EXPECT_EQ(path_identity(name), identity);
+  write_text(name / "notes.txt", "mine");
+  EXPECT_EQ(path_identity(name), identity) << "nothing reads it";
+  fs::copy(name, dir.path() / "copy", fs::copy_options::recursive);
+  EXPECT_EQ(path_identity(dir.path() / "copy"), identity) << "what is equal is equal";
+
+  const auto refused = [&](const char* what, const std::function<void(const fs::path&)>& change) {
+    SCOPED_TRACE(what);
+    const fs::path other = dir.path() / what;
+    fs::copy(name, other, fs::copy_options::recursive);
+    change(other);
+    EXPECT_ERROR(path_identity(other), kCorrupt, what, "remove its manifest.json");
+    EXPECT_FALSE(file_fault(other, *read_manifest(other)).empty());
+    fs::remove(other / "manifest.json");
+    EXPECT_NE(path_identity(other), identity);
+  };
+  refused("has hash", [](const fs::path& d) { write_text(d / "model.safetensors", "WEIGHTS"); });
+  refused("has 3 bytes", [](const fs::path& d) { write_text(d / "model.safetensors", "cut"); });
+  refused("is missing", [](const fs::path& d) { fs::remove(d / "config.json"); });
+  refused("is not in its manifest", [](const fs::path& d) {
+    write_text(d / "model-00001-of-00002.safetensors", "of another tool");
+  });
+  std::string text = read_file(name / "manifest.json");
+  text.replace(text.find("\"config.json\""), 13, "\"../config.json\"");
+  write_text(name / "manifest.json", text);
+  EXPECT_ERROR(path_identity(name), kCorrupt, "outside its directory", "manifest.json");
 }
 
 TEST(StreamHash, PiecesGiveTheHashOfTheWhole) {
@@ -269,6 +337,7 @@ TEST(FileHasher, AnswersForAFileThatWasReadWholeAndHasNotChanged) {
   const fs::path file = dir.path() / "f";
   const std::string text = "one";
   write_text(file, text);
+  let_rest();
   const auto time = fs::last_write_time(file);
   FileHasher part(file);
   EXPECT_TRUE(part.is_wanted());
@@ -281,7 +350,8 @@ TEST(FileHasher, AnswersForAFileThatWasReadWholeAndHasNotChanged) {
   EXPECT_FALSE(FileHasher(file).is_wanted());
   write_text(file, "two");
   fs::last_write_time(file, time);
-  EXPECT_EQ(path_identity(file), hash_bytes("one", 3)) << "same size and time: not read again";
+  EXPECT_EQ(path_identity(file), hash_bytes("two", 3));
+  let_rest();
   FileHasher late(file);
   write_text(file, "three");
   late.update(std::as_bytes(std::span(text)));
