@@ -62,8 +62,12 @@ void end_on_cut_file(int signal, siginfo_t* info, void*) {
       ::_exit(exit_code(ErrorCode::kCorrupt));
     }
   }
-  // Not ours: the instruction is tried again and ends as it would have.
+  // Not ours: the instruction is tried again and ends as it would have; one that somebody sent is
+  // sent again.
   std::signal(signal, SIG_DFL);
+  if (info->si_code <= 0) {
+    std::raise(signal);
+  }
 }
 
 }  // namespace
