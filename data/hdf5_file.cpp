@@ -1,12 +1,20 @@
 #include "data/hdf5_file.h"
 
 #include <hdf5.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "core/base/error.h"
+#include "data/positioned_file.h"
 
 namespace growmerge::data {
 namespace {
@@ -87,10 +95,83 @@ Handle file_access() {
   const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
   // No locks: many cluster file systems have none, and ranks write disjoint places of one file.
   H5Pset_file_locking(list, false, true);
-  // Old enough that every HDF5 1.8 or later reads it, and the same bytes from every library version
-  // that knows this bound.
-  H5Pset_libver_bounds(list, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18);
+  // The first layout with checksums; every HDF5 1.8 or later reads it, and every version that knows
+  // this bound writes the same bytes.
+  H5Pset_libver_bounds(list, H5F_LIBVER_V18, H5F_LIBVER_V18);
   H5Pset_alignment(list, 1, 64);  // mapped data sets can be read as what they are
+  return {list, H5Pclose};
+}
+
+/// Where the layout has no checksums: version 0 or 1 of the superblock.
+bool is_without_checksums(const std::filesystem::path& path) {
+  const PositionedFile file(path, PositionedFile::Mode::kRead);
+  constexpr std::size_t kVersionAt = 8;  // behind the signature
+  std::array<unsigned char, kVersionAt + 1> start{};
+  if (file.size() < start.size()) {
+    return false;  // HDF5 refuses it
+  }
+  file.read_at(0, start.data(), start.size());
+  return start[kVersionAt] < 2;
+}
+
+/// Reads every attribute and the description of every data set. False where HDF5 reports an error.
+bool walk(const std::filesystem::path& path) {
+  const QuietErrors quiet;
+  const Handle access = file_access();
+  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  if (file.get() < 0) {
+    return false;
+  }
+  const auto read_attribute = [](hid_t at, const char* name, const H5A_info_t*, void*) -> herr_t {
+    const Handle attribute(H5Aopen(at, name, H5P_DEFAULT), H5Aclose);
+    const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+    std::vector<char> value(H5Aget_storage_size(attribute.get()) + H5Tget_size(type.get()));
+    return H5Aread(attribute.get(), type.get(), value.data());
+  };
+  const auto open_set = [](hid_t at, const char* name, const H5L_info_t*, void*) -> herr_t {
+    const Handle set(H5Dopen2(at, name, H5P_DEFAULT), H5Dclose);
+    const Handle space(H5Dget_space(set.get()), H5Sclose);
+    const Handle type(H5Dget_type(set.get()), H5Tclose);
+    const Handle properties(H5Dget_create_plist(set.get()), H5Pclose);
+    (void)H5Dget_offset(set.get());
+    return set.get() < 0 || space.get() < 0 || type.get() < 0 || properties.get() < 0 ? -1 : 0;
+  };
+  return H5Aiterate2(file.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, read_attribute, nullptr) >=
+             0 &&
+         H5Literate(file.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, open_set, nullptr) >= 0;
+}
+
+/// Walks the file in a child process. Errors: kCorrupt where that ends otherwise than by itself.
+void check_in_child(const std::filesystem::path& path) {
+  constexpr unsigned kPatience_s = 10;
+  const pid_t child = ::fork();
+  GM_CHECK(child >= 0, kIo, path.string(),
+           ": cannot start a process to check it: ", std::strerror(errno));
+  if (child == 0) {
+    for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM}) {
+      std::signal(signal, SIG_DFL);  // no other's report of this crash
+    }
+    const rlimit no_core{0, 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::alarm(kPatience_s);
+    ::_exit(walk(path) ? 0 : 1);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  GM_CHECK(WIFEXITED(status), kCorrupt, path.string(), ": is damaged: HDF5 ",
+           WTERMSIG(status) == SIGALRM ? "finds no end in" : "crashes on",
+           " its metadata; tokenize again");
+  GM_CHECK(WEXITSTATUS(status) == 0, kCorrupt, path.string(),
+           ": is not a whole HDF5 file: its metadata cannot be read; tokenize again");
+}
+
+/// Of the root group: no time stamps, and all attributes in its header, however many there are.
+Handle file_creation() {
+  const hid_t list = H5Pcreate(H5P_FILE_CREATE);
+  H5Pset_obj_track_times(list, false);
+  constexpr unsigned kAttributes = 64;
+  H5Pset_attr_phase_change(list, kAttributes, 0);
   return {list, H5Pclose};
 }
 
@@ -103,7 +184,8 @@ std::size_t hdf5_type_bytes(Hdf5Type type) {
 Hdf5File Hdf5File::create(const std::filesystem::path& path) {
   const QuietErrors quiet;
   const Handle access = file_access();
-  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
+  const Handle creation = file_creation();
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get());
   require_ok(id >= 0, ErrorCode::kIo, path, "cannot be made");
   return {path, id};
 }
@@ -112,6 +194,9 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path, bool writable) {
   std::error_code ignored;
   GM_CHECK(std::filesystem::is_regular_file(path, ignored), kNotFound, path.string(),
            ": no such token shard");
+  if (is_without_checksums(path)) {
+    check_in_child(path);
+  }
   const QuietErrors quiet;
   const Handle access = file_access();
   const hid_t id = H5Fopen(path.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.get());

@@ -2,6 +2,10 @@
 // whose place in the file is known, so that tokens are read and written with plain file operations
 // (HDF5 holds one lock around every call).
 //
+// New files are of HDF5 1.8's layout, whose superblock and headers bear checksums, which the
+// library compares before it believes what they say. Older shards have none, and HDF5 can crash on
+// a single changed byte: those are walked by a child process first, whose crash is an Error here.
+//
 // Files are written without time stamps, so equal contents are equal bytes. File locking is off:
 // shards are read-only once written, and locks fail on some network file systems. Every HDF5
 // failure becomes an Error that names the file and what HDF5 said.

@@ -1,6 +1,7 @@
 #include "data/token_shard.h"
 
 #include <gtest/gtest.h>
+#include <hdf5.h>
 
 #include <fstream>
 #include <string>
@@ -167,6 +168,85 @@ TEST(TokenShard, RefusesUnfinishedAndUnknownVersions) {
   EXPECT_NE(testing::error_of(ErrorCode::kUnsupported, [&] { (void)TokenShard::open(path); })
                 .find("format version 2"),
             std::string::npos);
+}
+
+/// The layout of shards that were written before their headers had checksums.
+void rewrite_in_old_layout(const std::filesystem::path& path) {
+  const std::string old = path.string() + ".old";
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18);
+  H5Pset_alignment(access, 1, 64);
+  const hid_t to = H5Fcreate(old.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  const hid_t from = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  H5Aiterate2(
+      from, H5_INDEX_NAME, H5_ITER_INC, nullptr,
+      [](hid_t at, const char* name, const H5A_info_t*, void* out) -> herr_t {
+        const hid_t attribute = H5Aopen(at, name, H5P_DEFAULT);
+        const hid_t type = H5Aget_type(attribute);
+        const hid_t space = H5Aget_space(attribute);
+        std::vector<char> value(H5Tget_size(type));
+        H5Aread(attribute, type, value.data());
+        const hid_t copy =
+            H5Acreate2(*static_cast<hid_t*>(out), name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+        H5Awrite(copy, type, value.data());
+        H5Aclose(copy);
+        H5Sclose(space);
+        H5Tclose(type);
+        return H5Aclose(attribute);
+      },
+      const_cast<hid_t*>(&to));
+  H5Literate(
+      from, H5_INDEX_NAME, H5_ITER_INC, nullptr,
+      [](hid_t at, const char* name, const H5L_info_t*, void* out) -> herr_t {
+        return H5Ocopy(at, name, *static_cast<hid_t*>(out), name, H5P_DEFAULT, H5P_DEFAULT);
+      },
+      const_cast<hid_t*>(&to));
+  H5Fclose(from);
+  H5Fclose(to);
+  H5Pclose(access);
+  std::filesystem::rename(old, path);
+}
+
+/// Whether the shard with this byte changed is refused as corrupt, or gives what it gave before.
+/// Anything else, a crash above all, fails the test.
+void try_byte(const std::filesystem::path& path, const std::string& whole, std::size_t at,
+              char value, const std::vector<std::int64_t>& tokens) {
+  SCOPED_TRACE(concat("byte ", at, " of ", whole.size()));
+  std::string changed = whole;
+  changed[at] = value;
+  std::ofstream(path, std::ios::binary) << changed;
+  try {
+    const TokenShard shard = TokenShard::open(path);
+    shard.verify();
+    std::vector<std::int64_t> read(shard.num_tokens());
+    shard.read(0, read);
+    EXPECT_EQ(read, tokens);
+  } catch (const Error& e) {
+    EXPECT_TRUE(e.code() == ErrorCode::kCorrupt || e.code() == ErrorCode::kUnsupported) << e.what();
+  }
+}
+
+TEST(TokenShard, NoSingleByteOfItsMetadataCrashesAnything) {
+  const testing::TemporaryDirectory dir;
+  const auto path = dir.path() / "en.h5";
+  for (const bool is_old : {false, true}) {
+    SCOPED_TRACE(is_old ? "old layout" : "layout with checksums");
+    write_documents(path, test_info(1000), counting_documents(5, 9, 1));
+    if (is_old) {
+      rewrite_in_old_layout(path);
+    }
+    const std::string whole = bytes_of(path);
+    std::vector<std::int64_t> tokens(TokenShard::open(path).num_tokens());
+    TokenShard::open(path).read(0, tokens);
+    // A child process for each byte of the old layout: a part of them here, all of them in the
+    // campaign.
+    const std::size_t step = is_old ? 11 : 1;
+    for (std::size_t at = 0; at < whole.size(); at += step) {
+      for (const int value : {whole[at] ^ 0x01, whole[at] ^ 0x80, 0xff}) {
+        try_byte(path, whole, at, static_cast<char>(value), tokens);
+      }
+    }
+  }
 }
 
 TEST(TokenShard, VerifyChecksThatDocumentsEndWithEos) {
