@@ -11,12 +11,15 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/random.h"
 #include "core/model/families.h"
 #include "core/model/tensor_table.h"
 #include "core/store/safetensors.h"
+#include "core/transformer/streamed.h"
 #include "core/transformer/transformer.h"
 
 namespace growmerge::upscaling {
@@ -29,16 +32,34 @@ constexpr std::array<double, 3> kLossFloor = {1e-10, 1e-6, 2e-3};
 // The mean of N rounding errors may be near 0 by luck; sqrt(sum of squares) / N is its scale.
 constexpr double kStandardErrors = 4.0;
 
-// Logits [T, V] of one sequence in float64, computed in the parameters' dtype.
-at::Tensor sequence_logits(const Model& model, const std::vector<std::int64_t>& sequence) {
-  const at::Tensor tokens =
-      at::from_blob(const_cast<std::int64_t*>(sequence.data()),
-                    {static_cast<std::int64_t>(sequence.size())}, at::ScalarType::Long)
-          .clone();
-  const std::array<std::int32_t, 2> segment = {0, static_cast<std::int32_t>(sequence.size())};
-  const at::Tensor hidden = hidden_states(model.config, model.params, tokens, segment);
-  return head_logits(model.config, model.params, hidden).to(at::ScalarType::Double).contiguous();
-}
+/// A model's final states of all sequences in one precision, and what makes logits of them.
+class Pass {
+ public:
+  Pass(const ModelSource& model, at::ScalarType dtype, const TokenSequences& sequences)
+      : config_(&model.config) {
+    std::vector<std::int64_t> tokens;
+    for (const std::vector<std::int64_t>& sequence : sequences) {
+      starts_.push_back(static_cast<std::int32_t>(tokens.size()));
+      tokens.insert(tokens.end(), sequence.begin(), sequence.end());
+    }
+    starts_.push_back(static_cast<std::int32_t>(tokens.size()));
+    const at::Tensor packed = at::from_blob(
+        tokens.data(), {static_cast<std::int64_t>(tokens.size())}, at::ScalarType::Long);
+    pass_ = streamed_hidden_states(model, dtype, packed, starts_);
+  }
+
+  /// [T, V] of one sequence in float64.
+  [[nodiscard]] at::Tensor logits(std::size_t sequence) const {
+    const at::Tensor hidden =
+        pass_.hidden.narrow(0, starts_[sequence], starts_[sequence + 1] - starts_[sequence]);
+    return head_logits(*config_, pass_.outer, hidden).to(at::ScalarType::Double).contiguous();
+  }
+
+ private:
+  const ModelConfig* config_;
+  std::vector<std::int32_t> starts_;
+  StreamedPass pass_;
+};
 
 // NLL of each next token of a sequence, float64.
 std::vector<double> next_token_nll(const at::Tensor& logits_TV,
@@ -103,15 +124,16 @@ struct Measured {
   std::int64_t num_targets = 0;
 };
 
-Measured measure(const Model& source, const Model& grown, const TokenSequences& sequences) {
+Measured measure(const ModelSource& source, const ModelSource& grown,
+                 const TokenSequences& sequences) {
   Measured out;
-  Model higher;  // the source, one precision up: its logits are made again, not kept
+  std::optional<Pass> higher;  // the source, one precision up: its logits are made again, not kept
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
-    const Model a{source.config, source.params.to(kPrecisions[p])};
-    const Model b{grown.config, grown.params.to(kPrecisions[p])};
+    Pass a(source, kPrecisions[p], sequences);
+    const Pass b(grown, kPrecisions[p], sequences);
     for (std::size_t s = 0; s < sequences.size(); ++s) {
-      const at::Tensor x = sequence_logits(a, sequences[s]);
-      const at::Tensor y = sequence_logits(b, sequences[s]);
+      const at::Tensor x = a.logits(s);
+      const at::Tensor y = b.logits(s);
       out.difference[p] = larger(out.difference[p], max_difference(x, y));
       const std::vector<double> nll = next_token_nll(x, sequences[s]);
       out.source_nll[p] += sum_of(nll);
@@ -122,7 +144,7 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
         out.num_logits += x.numel();
         out.num_targets += static_cast<std::int64_t>(sequences[s].size()) - 1;
       } else {
-        const at::Tensor above = sequence_logits(higher, sequences[s]);
+        const at::Tensor above = higher->logits(s);
         const std::vector<double> above_nll = next_token_nll(above, sequences[s]);
         out.source_error[p] = larger(out.source_error[p], max_difference(x, above));
         for (std::size_t t = 0; t < nll.size(); ++t) {
@@ -131,7 +153,7 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
         }
       }
     }
-    higher = a;
+    higher.emplace(std::move(a));
   }
   // Sums become means only now: sequences may differ in length.
   for (std::size_t p = 0; p < kPrecisions.size(); ++p) {
@@ -141,7 +163,8 @@ Measured measure(const Model& source, const Model& grown, const TokenSequences& 
   return out;
 }
 
-void check_sequences(const Model& source, const Model& grown, const TokenSequences& sequences) {
+void check_sequences(const ModelSource& source, const ModelSource& grown,
+                     const TokenSequences& sequences) {
   GM_CHECK(source.config.vocab_size == grown.config.vocab_size, kMismatch,
            "growth certificate: the source has ", source.config.vocab_size,
            " tokens in its vocabulary, the grown model ", grown.config.vocab_size);
@@ -202,9 +225,9 @@ void for_each_row(const at::Tensor& source, const at::Tensor& grown, Fn&& fn) {
   }
 }
 
-RowCheck check_embedding(const Model& source, const Model& grown) {
-  const at::Tensor& narrow = source.params.at(tensor_name(Role::kEmbedding));
-  const at::Tensor& wide = grown.params.at(tensor_name(Role::kEmbedding));
+RowCheck check_embedding(const ModelSource& source, const ModelSource& grown) {
+  const at::Tensor narrow = source.load(tensor_name(Role::kEmbedding));
+  const at::Tensor wide = grown.load(tensor_name(Role::kEmbedding));
   const double rounding = unit_roundoff(wide.scalar_type());
   const std::int64_t d = narrow.size(1);
   // As blocks see it: multiplied, where the model multiplies its embedding.
@@ -225,29 +248,27 @@ RowCheck check_embedding(const Model& source, const Model& grown) {
 }
 
 /// Gain of the final norm over what logits are divided by, float64 [d].
-at::Tensor head_scale(const Model& model) {
-  return model.params.at(tensor_name(Role::kFinalNorm))
+at::Tensor head_scale(const ModelSource& model) {
+  return model.load(tensor_name(Role::kFinalNorm))
       .to(at::ScalarType::Double)
       .add(family_of(model.config).gain_offset)
       .div(model.config.head_divisor())
       .contiguous();
 }
 
-RowCheck check_head(const Model& source, const Model& grown) {
-  const auto head = [](const Model& m) -> const at::Tensor& {
-    return m.params.at(head_tensor_name(m.config));
-  };
-  const at::Tensor& narrow = head(source);
-  const at::Tensor& wide = head(grown);
+RowCheck check_head(const ModelSource& source, const ModelSource& grown) {
+  const auto head = [](const ModelSource& m) { return m.load(head_tensor_name(m.config)); };
+  const at::Tensor narrow = head(source);
+  const at::Tensor wide = head(grown);
   const at::Tensor narrow_scale = head_scale(source);
   const at::Tensor wide_scale = head_scale(grown);
   const double* s = narrow_scale.const_data_ptr<double>();
   const double* t = wide_scale.const_data_ptr<double>();
   const std::int64_t d = narrow.size(1);
   // Each product has two rounded factors; their product and the float64 sums get the third.
-  const double rounding =
-      2.0 * unit_roundoff(wide.scalar_type()) +
-      unit_roundoff(grown.params.at(tensor_name(Role::kFinalNorm)).scalar_type()) + 0x1p-48;
+  const double rounding = 2.0 * unit_roundoff(wide.scalar_type()) +
+                          unit_roundoff(grown.load(tensor_name(Role::kFinalNorm)).scalar_type()) +
+                          0x1p-48;
   RowCheck out{.tensor = "head", .num_rows = narrow.size(0)};
   for_each_row(narrow, wide, [&](std::int64_t row, const double* a, const double* b) {
     for (std::int64_t i = 0; i < d; ++i) {
@@ -263,15 +284,6 @@ RowCheck check_head(const Model& source, const Model& grown) {
   });
   out.passed = out.excess <= 1.0;
   return out;
-}
-
-at::ScalarType written_dtype(const ParamMap& params) {
-  for (const auto& [name, tensor] : params) {
-    if (tensor.dim() == 2) {
-      return tensor.scalar_type();
-    }
-  }
-  return at::ScalarType::Float;
 }
 
 }  // namespace
@@ -354,13 +366,13 @@ TokenSequences random_sequences(const CertificateConfig& config, std::int64_t vo
   return out;
 }
 
-Certificate certify_growth(const Model& source, const Model& grown, const CertificateConfig& config,
-                           const TokenSequences& sequences) {
+Certificate certify_growth(const ModelSource& source, const ModelSource& grown,
+                           const CertificateConfig& config, const TokenSequences& sequences) {
   config.validate();
   check_sequences(source, grown, sequences);
   const Measured measured = measure(source, grown, sequences);
   Certificate out;
-  const at::ScalarType dtype = written_dtype(grown.params);
+  const at::ScalarType dtype = grown.load(tensor_name(Role::kEmbedding)).scalar_type();
   out.written_dtype = dtype_name(dtype);
   out.num_sequences = static_cast<std::int64_t>(sequences.size());
   out.num_tokens = measured.num_targets + out.num_sequences;
@@ -399,6 +411,16 @@ Certificate certify_growth(const Model& source, const Model& grown, const Certif
   }
   out.rows = {check_embedding(source, grown), check_head(source, grown)};
   return out;
+}
+
+std::int64_t certificate_bytes(const ModelConfig& source, const ModelConfig& grown,
+                               const CertificateConfig& config, at::ScalarType written) {
+  // The first precision is the widest; its pass of the source leaves no layer behind.
+  const std::int64_t source_outer = streamed_bytes(source, at::ScalarType::Double, written);
+  const std::int64_t logits = 3 * 8 * config.sequence_tokens * grown.vocab_size;
+  const std::int64_t positions = config.num_sequences * config.sequence_tokens;
+  return source_outer + streamed_bytes(grown, at::ScalarType::Double, written) +
+         std::max(logits, inference_bytes(grown, positions, at::ScalarType::Double));
 }
 
 }  // namespace growmerge::upscaling

@@ -19,7 +19,8 @@
 // the source's (wherever the division by n stands). Both up to one rounding of each grown weight to
 // the dtype it was written in.
 //
-// Memory: both models in float64, and three sequences' logits in float64.
+// Memory: neither model is held. Layers come one at a time for all sequences together; embedding
+// and head of both stay, in float64, and three sequences' logits (certificate_bytes).
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@
 #include <vector>
 
 #include "core/base/config.h"
-#include "core/model/checkpoint.h"
+#include "core/model/model_source.h"
 
 namespace growmerge::upscaling {
 
@@ -99,12 +100,16 @@ using TokenSequences = std::vector<std::vector<std::int64_t>>;
 [[nodiscard]] TokenSequences random_sequences(const CertificateConfig& config,
                                               std::int64_t vocab_size);
 
-/// `source` and `grown` hold the weights as written (their dtype says how). Sequences have at least
+/// `source` and `grown` give the weights as written (their dtype says how). Sequences have at least
 /// two tokens. Never throws for a difference: see Certificate::passed. Errors: kMismatch
 /// (vocabularies differ, or the grown width is no multiple of the source's), kInvalidArgument (no
 /// sequence, or one too short).
-[[nodiscard]] Certificate certify_growth(const Model& source, const Model& grown,
+[[nodiscard]] Certificate certify_growth(const ModelSource& source, const ModelSource& grown,
                                          const CertificateConfig& config,
                                          const TokenSequences& sequences);
+/// About what that needs at its peak, for as many sequences as the config draws.
+[[nodiscard]] std::int64_t certificate_bytes(const ModelConfig& source, const ModelConfig& grown,
+                                             const CertificateConfig& config,
+                                             at::ScalarType written);
 
 }  // namespace growmerge::upscaling

@@ -219,12 +219,33 @@ std::vector<GrowthRecord> growth_records(const ModelConfig& config) {
 
 namespace {
 
+/// A vocabulary's rows, a run of them at a time: a wide embedding in float64 would be the most that
+/// a growth holds.
+at::Tensor grow_vocabulary(const Blocks& blocks, const at::Tensor& weight, at::ScalarType dtype) {
+  constexpr std::int64_t kRows = 4096;
+  const at::Tensor grown =
+      at::empty({blocks.rows, blocks.cols * blocks.col_copies}, weight.options().dtype(dtype));
+  for (std::int64_t begin = 0; begin < blocks.rows; begin += kRows) {
+    Blocks some = blocks;
+    some.rows = std::min(kRows, blocks.rows - begin);
+    const at::Tensor exact =
+        weight.narrow(0, begin, some.rows).to(at::ScalarType::Double).contiguous();
+    const at::Tensor tiled = at::empty({some.rows, grown.size(1)}, exact.options());
+    tile_blocks(exact.const_data_ptr<double>(), tiled.data_ptr<double>(), some);
+    grown.narrow(0, begin, some.rows).copy_(tiled);
+  }
+  return grown;
+}
+
 /// One tensor, or one part of a fused one; `name` says which random numbers are its noise.
 at::Tensor grow_rows(const ModelConfig& source, const HypercloningConfig& config,
                      const TensorRow& row, const std::string& name, const at::Tensor& weight,
                      at::ScalarType dtype) {
   const AxisCopies copies = width_copies(source, config.width_factor);
   const Blocks b = blocks_of(source, copies, row, weight);
+  if (row.dims[0].front() == Axis::kVocab) {
+    return grow_vocabulary(b, weight, dtype);
+  }
   // One rounding at the end: blocks of a bfloat16 source are quotients that float32 would round.
   const at::Tensor exact = weight.to(at::ScalarType::Double).contiguous();
   std::vector<std::int64_t> shape = {b.rows * b.row_copies};

@@ -74,7 +74,8 @@ struct GrowthRecord {
 [[nodiscard]] std::vector<GrowthRecord> growth_records(const ModelConfig& config);
 
 /// One tensor of the grown model, of any floating `dtype`. `weight` is the source's.
-/// Memory: two float64 copies of the grown tensor. Errors: kUnsupported (unknown name), kMismatch
+/// Memory: two float64 copies of the grown tensor where it gets noise, else of some of its rows.
+/// Errors: kUnsupported (unknown name), kMismatch
 /// (shape).
 [[nodiscard]] at::Tensor grow_tensor(const ModelConfig& source, const HypercloningConfig& config,
                                      const std::string& name, const at::Tensor& weight,

@@ -3,7 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
-#include "core/model/checkpoint.h"
+#include "core/model/model_source.h"
 #include "core/store/manifest.h"
 #include "core/store/safetensors.h"
 
@@ -25,8 +25,8 @@ UpscalePlan plan_upscale(const UpscaleConfig& config, const std::filesystem::pat
   plan.source_parameters = num_parameters(plan.source);
   plan.grown_parameters = num_parameters(plan.grown);
   plan.output_bytes = plan.grown_parameters * (config.save_dtype == "float32" ? 4 : 2);
-  // The certificate holds both models as written and once more in float64.
-  plan.peak_memory_bytes = 12 * (plan.source_parameters + plan.grown_parameters);
+  plan.peak_memory_bytes = certificate_bytes(plan.source, plan.grown, config.certificate,
+                                             parse_dtype(config.save_dtype, "upscale: save_dtype"));
   return plan;
 }
 
@@ -36,19 +36,19 @@ UpscaleResult upscale_checkpoint(const UpscaleConfig& config, const std::filesys
   config.validate();
   const at::ScalarType dtype = parse_dtype(config.save_dtype, "upscale: save_dtype");
   const std::string identity = path_identity(source);
-  const Model small = load_model(source, at::ScalarType::Float);
-  // A scope of its own: the grown model is gone before it is read back, and two of it are never
-  // held.
-  {
-    const Model grown = grow_width(small, config.growth, dtype, identity);
-    save_model(out_dir, grown, {.dtype = dtype, .companions_from = source});
-    log_info(concat("upscale: ", num_parameters(small.config), " -> ", num_parameters(grown.config),
-                    " parameters (width x ", config.growth.width_factor, ", noise ",
-                    config.growth.noise, ")"));
-  }
+  const ModelSource small = source_of(source, at::ScalarType::Float);
+  // Tensor by tensor: neither model is ever held.
+  const ModelSource grown = {
+      grown_config(small.config, config.growth, identity), [&](const std::string& name) {
+        return grow_tensor(small.config, config.growth, name, small.load(name), dtype);
+      }};
+  save_model(out_dir, grown, {.dtype = dtype, .companions_from = source});
+  log_info(concat("upscale: ", num_parameters(small.config), " -> ", num_parameters(grown.config),
+                  " parameters (width x ", config.growth.width_factor, ", noise ",
+                  config.growth.noise, ")"));
 
   // What is certified is what lies on disk, rounding and file included.
-  const Model written = load_model(out_dir, dtype);
+  const ModelSource written = source_of(out_dir, dtype);
   TokenSequences sequences = random_sequences(config.certificate, small.config.vocab_size);
   sequences.insert(sequences.end(), samples.begin(), samples.end());
   UpscaleResult result;

@@ -1,5 +1,7 @@
 #include "core/model/checkpoint.h"
 
+#include "core/model/model_source.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -305,25 +307,39 @@ at::ScalarType CheckpointReader::dtype() const {
 }
 
 Model load_model(const fs::path& dir, at::ScalarType dtype) {
-  const CheckpointReader reader = CheckpointReader::open(dir);
+  const ModelSource source = source_of(dir, dtype);
   Model model;
-  model.config = reader.config();
-  const std::string warning = config_warning(model.config.source_json, dir.string());
+  model.config = source.config;
+  for (const TensorSpec& tensor : model_tensors(model.config)) {
+    model.params.set(tensor.name, source.load(tensor.name));
+  }
+  return model;
+}
+
+ModelSource source_of(const Model& model) {
+  return {model.config, [&model](const std::string& name) { return model.params.at(name); }};
+}
+
+ModelSource source_of(const fs::path& dir, at::ScalarType dtype) {
+  const auto reader = std::make_shared<CheckpointReader>(CheckpointReader::open(dir));
+  const std::string warning = config_warning(reader->config().source_json, dir.string());
   if (!warning.empty()) {
     log_warning(warning);
   }
-  for (const TensorInfo& info : reader.tensors()) {
-    // Checked as stored: a NaN is named in the file, before any arithmetic could have made it.
-    const at::Tensor stored = reader.load(info.name);
-    check_all_finite(info.name, stored, dir, "loading");
-    at::Tensor tensor = stored.to(dtype);
-    if (dtype != info.dtype) {  // a value beyond the new dtype's range becomes infinity
-      check_all_finite(info.name, tensor, dir,
-                       concat("converting to ", dtype_name(dtype), ":").c_str());
-    }
-    model.params.set(info.name, std::move(tensor));
-  }
-  return model;
+  return {reader->config(), [reader, dir, dtype](const std::string& name) {
+            // Checked as stored: a NaN is named in the file, before any arithmetic could have made
+            // it.
+            const TensorInfo& info = reader->info(name);
+            const at::Tensor stored = reader->load(name);
+            reader->file(name).drop(info);
+            check_all_finite(name, stored, dir, "loading");
+            at::Tensor tensor = stored.to(dtype);
+            if (dtype != info.dtype) {  // a value beyond the new dtype's range becomes infinity
+              check_all_finite(name, tensor, dir,
+                               concat("converting to ", dtype_name(dtype), ":").c_str());
+            }
+            return tensor;
+          }};
 }
 
 WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
@@ -376,11 +392,17 @@ void save_model(const fs::path& dir, const Model& model, const SaveOptions& opti
     check_all_finite(name, tensor.to(options.dtype), dir, "saving");
   }
   // All is checked: from here on only the disk can refuse.
+  save_model(dir, source_of(model), options);
+}
+
+void save_model(const fs::path& dir, const ModelSource& model, const SaveOptions& options) {
   const WeightFiles files = plan_weight_files(model.config, options.dtype, options.shard_bytes);
   for (std::size_t i = 0; i < files.names.size(); ++i) {
     SafetensorsWriter writer(dir / files.names[i], files.entries[i], {{"format", "pt"}});
     for (const SafetensorsWriter::Entry& entry : files.entries[i]) {
-      writer.write(entry.name, model.params.at(entry.name).to(options.dtype));
+      const at::Tensor tensor = model.load(entry.name).to(options.dtype);
+      check_all_finite(entry.name, tensor, dir, "saving");
+      writer.write(entry.name, tensor);
     }
     writer.finish();
   }

@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/ops/attention.h"
@@ -41,6 +42,8 @@ struct Inputs {
   at::Tensor positions;  // int32 [N] rows of the RoPE table: positions within their segments
   ops::Segments segments = {};
   const ops::Prefixes* prefixes = nullptr;
+  /// Called before a layer is computed: where layers share their matrices, it fills them.
+  std::function<void(std::int64_t layer)> before_layer = nullptr;
 };
 
 /// From x [N, d], the block's input, to out [N, d], keeping a.q, a.k, a.v, a.attention and a.lse

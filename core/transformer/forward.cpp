@@ -76,6 +76,9 @@ void forward(const ModelConfig& c, const ModelParams& params, const Inputs& inpu
   }
   at::Tensor input = add_to_stream(c, embedded, at::Tensor(), next_norm(0), at::Tensor(), b);
   for (std::size_t l = 0; l < layers; ++l) {
+    if (inputs.before_layer) {
+      inputs.before_layer(static_cast<std::int64_t>(l));
+    }
     const RoleTensors& p = params.layers[l];
     LayerBuffers& a = layer_buffers(l);
     const StreamNorm behind_attention = norm_behind_attention(p, a);

@@ -4,7 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/format.h"
-#include "core/model/checkpoint.h"
+#include "core/model/model_source.h"
 #include "core/tokenizer/tokenizer.h"
 #include "core/transformer/transformer.h"
 #include "launch/commands/commands.h"
@@ -72,16 +72,17 @@ upscaling::TokenSequences text_sequences(const CertifyConfig& config) {
 }
 
 void print_estimate(const CertifyConfig& config) {
-  const auto parameters = static_cast<double>(num_parameters(load_model_config(config.source)) +
-                                              num_parameters(load_model_config(config.grown)));
+  const auto bytes = static_cast<double>(upscaling::certificate_bytes(
+      load_model_config(config.source), load_model_config(config.grown), config.certificate,
+      CheckpointReader::open(config.grown).dtype()));
   std::printf("compares  %s with %s, writes nothing\nmemory    about %s\n", config.grown.c_str(),
-              config.source.c_str(), format_bytes(kProcessBytes + 12.0 * parameters).c_str());
+              config.source.c_str(), format_bytes(kProcessBytes + bytes).c_str());
 }
 
 upscaling::Certificate make_certificate(const CertifyConfig& config) {
-  const Model source = load_model(config.source, at::ScalarType::Float);
+  const ModelSource source = source_of(config.source, at::ScalarType::Float);
   // Each in the precision it is used in: rounding the grown one up would hide its own error.
-  const Model grown = load_model(config.grown, CheckpointReader::open(config.grown).dtype());
+  const ModelSource grown = source_of(config.grown, CheckpointReader::open(config.grown).dtype());
   upscaling::TokenSequences sequences =
       upscaling::random_sequences(config.certificate, source.config.vocab_size);
   if (!config.text.empty()) {

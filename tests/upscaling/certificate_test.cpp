@@ -25,7 +25,8 @@ HypercloningConfig form(std::int64_t factor, const char* noise) {
 
 Certificate certify(const Model& source, const Model& grown) {
   const CertificateConfig config;
-  return certify_growth(source, grown, config, random_sequences(config, source.config.vocab_size));
+  return certify_growth(source_of(source), source_of(grown), config,
+                        random_sequences(config, source.config.vocab_size));
 }
 
 TEST(Certificate, PassesWhatWasWrittenInEachDtype) {
@@ -122,12 +123,12 @@ TEST(Certificate, DetectsSwappedRowsOfTokensThatNoSequenceHolds) {
         continue;
       }
       const Model grown = grow_width(source, form(2, "none"), at::ScalarType::BFloat16);
-      EXPECT_TRUE(certify_growth(source, grown, config, sequences).passed());
+      EXPECT_TRUE(certify_growth(source_of(source), source_of(grown), config, sequences).passed());
       const at::Tensor& weight = grown.params.at(name);
       const at::Tensor row = weight[40].clone();
       weight[40].copy_(weight[41]);
       weight[41].copy_(row);
-      const Certificate c = certify_growth(source, grown, config, sequences);
+      const Certificate c = certify_growth(source_of(source), source_of(grown), config, sequences);
       EXPECT_FALSE(c.passed()) << name;
       const RowCheck& check = c.rows.at(std::string(name) == "lm_head.weight" ? 1 : 0);
       EXPECT_FALSE(check.passed) << name;
@@ -184,13 +185,14 @@ TEST(Certificate, RefusesWhatCannotBeCompared) {
   const Model source = random_model({.heads = 4, .kv_heads = 2}, 1);
   const Model grown = grow_width(source, form(2, "none"), at::ScalarType::Float);
   const CertificateConfig config;
-  EXPECT_THROW((void)certify_growth(source, grown, config, {}), Error);
-  EXPECT_THROW((void)certify_growth(source, grown, config, {{1}}), Error);
-  EXPECT_THROW((void)certify_growth(source, grown, config, {{1, 61}}), Error);
+  EXPECT_THROW((void)certify_growth(source_of(source), source_of(grown), config, {}), Error);
+  EXPECT_THROW((void)certify_growth(source_of(source), source_of(grown), config, {{1}}), Error);
+  EXPECT_THROW((void)certify_growth(source_of(source), source_of(grown), config, {{1, 61}}), Error);
   Model other = grown;
   other.config.vocab_size = 60;
-  EXPECT_THROW((void)certify_growth(source, other, config, {{1, 2}}), Error);
-  EXPECT_THROW((void)certify_growth(grown, source, config, {{1, 2}}), Error) << "wrong order";
+  EXPECT_THROW((void)certify_growth(source_of(source), source_of(other), config, {{1, 2}}), Error);
+  EXPECT_THROW((void)certify_growth(source_of(grown), source_of(source), config, {{1, 2}}), Error)
+      << "wrong order";
 }
 
 }  // namespace
