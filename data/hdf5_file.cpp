@@ -200,7 +200,9 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path, bool writable) {
   const QuietErrors quiet;
   const Handle access = file_access();
   const hid_t id = H5Fopen(path.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access.get());
-  require_ok(id >= 0, ErrorCode::kCorrupt, path, "is not a whole HDF5 file");
+  // What is open for writing was made by us just now: then the disk is at fault.
+  require_ok(id >= 0, writable ? ErrorCode::kIo : ErrorCode::kCorrupt, path,
+             writable ? "cannot be written (disk full?)" : "is not a whole HDF5 file");
   return {path, id};
 }
 

@@ -30,7 +30,10 @@ std::int64_t RowBuilder::append(const TokenShard& shard, std::uint64_t document,
                                 std::uint64_t first) {
   const auto left = static_cast<std::int64_t>(shard.document_length(document) - first);
   const std::int64_t taken = std::min(left, missing());
-  GM_ASSERT(taken > 0);
+  GM_ASSERT(missing() > 0);
+  // Opening checked all offsets, but they are mapped.
+  GM_CHECK(taken > 0, kCorrupt, shard.path().string(), ": document ", document,
+           " ends before it begins: the file was changed while it was read");
   // Documents are apart in attention where each begins a segment; otherwise the row is one.
   if (!cross_document_ || at_ == row_begin_) {
     batch_.segment_starts.push_back(static_cast<std::int32_t>(at_));

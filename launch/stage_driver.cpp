@@ -49,6 +49,9 @@ int run_stage(const Command& command, const CommandLine& line, const YamlNode& c
               Communicator& comm) {
   const PlannedStage stage = plan_stage(command, line, config, comm);
   if (stage.state == OutputState::kUpToDate) {
+    if (comm.is_root()) {
+      tidy_finished(line.out);
+    }
     log_info("'" + line.out + "' is up to date, nothing to do");
     return 0;
   }

@@ -179,6 +179,11 @@ void StageOutput::finish(Manifest manifest) {
   sync_path(fs::absolute(name_).parent_path());
 }
 
+void tidy_finished(const fs::path& name) {
+  std::error_code ignored;  // it harms nobody
+  fs::remove(name / kLockName, ignored);
+}
+
 void discard_unfinished(const fs::path& name) {
   const fs::path tmp = without_trailing_slash(name).string() + ".tmp";
   if (!fs::exists(tmp)) {

@@ -34,6 +34,9 @@ class StageOutput {
   int lock_ = -1;
 };
 
+/// Removes what a crash between the last two steps of finish() left in a finished NAME.
+void tidy_finished(const std::filesystem::path& name);
+
 /// Removes NAME.tmp, if it is there. Errors: kInvalidArgument when another process is writing it.
 void discard_unfinished(const std::filesystem::path& name);
 
