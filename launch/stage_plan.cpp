@@ -28,7 +28,7 @@ void look_at_output(PlannedStage& stage, const fs::path& out) {
       stage.change = file_fault(out, *finished);
       stage.state = stage.change.empty() ? OutputState::kUpToDate : OutputState::kDamaged;
     }
-  } else if (fs::exists(out)) {
+  } else if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out))) {
     stage.state = OutputState::kForeign;
   } else if (fs::exists(partial_dir(out))) {
     stage.state = OutputState::kUnfinished;

@@ -12,7 +12,7 @@ namespace growmerge::launch {
 
 /// What lies where a stage is to write, held against what it would write.
 enum class OutputState {
-  kNew,         // nothing
+  kNew,         // nothing, or an empty directory
   kForeign,     // a directory that no stage has finished
   kUnfinished,  // NAME.tmp alone
   kUpToDate,    // finished, with the identity that it would have now: nothing to do

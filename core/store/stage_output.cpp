@@ -1,8 +1,5 @@
 #include "core/store/stage_output.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,20 +22,6 @@ constexpr const char* kLockName = ".lock";
 // What an evaluation leaves to be gone on with, which may have been copied without its lock.
 constexpr const char* kIdentityName = ".identity";
 
-std::string this_process() {
-  char host[256] = "";
-  ::gethostname(host, sizeof host - 1);
-  return concat("process ", ::getpid(), " on ", host);
-}
-
-/// Whether `path` still names the file that is open as `fd`.
-bool is_same_file(const fs::path& path, int fd) {
-  struct stat named {};
-  struct stat opened {};
-  return ::stat(path.c_str(), &named) == 0 && ::fstat(fd, &opened) == 0 &&
-         named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
-}
-
 /// A directory of that name which no stage has begun is somebody's own: it must not be emptied, nor
 /// become part of the output; least of all what a link leads to.
 void check_is_ours(const fs::path& tmp) {
@@ -60,9 +43,9 @@ void check_is_ours(const fs::path& tmp) {
            "--out");
 }
 
-/// Makes the directory `tmp` and locks tmp/.lock; -1 where the file system has no locks. A file and
-/// not the directory itself, because NFS locks only what is open for writing.
-int lock_partial(const fs::path& tmp) {
+/// Makes the directory `tmp` and locks tmp/.lock. A file and not the directory itself, because NFS
+/// locks only what is open for writing.
+void lock_partial(FileLock& lock, const fs::path& tmp) {
   check_is_ours(tmp);
   const fs::path path = tmp / kLockName;
   // Again where the owner has renamed or removed the directory between two of our calls.
@@ -70,34 +53,20 @@ int lock_partial(const fs::path& tmp) {
     std::error_code error;
     fs::create_directories(tmp, error);
     GM_CHECK(fs::is_directory(tmp), kIo, "cannot create '", tmp.string(), "': ", error.message());
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) {
-      if (errno == ENOENT) {
-        continue;
-      }
-      io_error(path, "creating", errno);
+    if (lock.take(path, "'" + tmp.string() + "' is being written",
+                  "wait for it, or choose another --out") &&
+        (!lock.is_held() || lock.is_at(path))) {
+      return;
     }
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      const bool is_taken = errno == EWOULDBLOCK;
-      char owner[320] = "";
-      const ssize_t count = is_taken ? ::pread(fd, owner, sizeof owner - 1, 0) : 0;
-      ::close(fd);
-      GM_CHECK(!is_taken, kInvalidArgument, "'", tmp.string(),
-               "' is being written by another process",
-               count > 0 ? concat(" (", owner, ")") : std::string(),
-               ": wait for it, or choose another --out");
-      return -1;
-    }
-    if (!is_same_file(path, fd)) {
-      ::close(fd);
-      continue;
-    }
-    const std::string owner = this_process();  // for the message of another one
-    (void)!::ftruncate(fd, 0);
-    (void)!::pwrite(fd, owner.data(), owner.size(), 0);
-    return fd;
   }
   fail(ErrorCode::kIo, "cannot lock '", path.string(), "': it is removed again and again");
+}
+
+/// Somebody's output, or anything else; an empty directory waits for one.
+bool is_taken(const fs::path& name) {
+  std::error_code ignored;
+  const fs::file_status status = fs::symlink_status(name);
+  return fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(name, ignored));
 }
 
 }  // namespace
@@ -105,12 +74,11 @@ int lock_partial(const fs::path& tmp) {
 StageOutput::StageOutput(fs::path name, bool keep_partial)
     : name_(without_trailing_slash(std::move(name))), tmp_(name_.string() + ".tmp") {
   GM_CHECK(!name_.empty(), kInvalidArgument, "the output directory has no name: give --out DIR");
-  GM_CHECK(!fs::exists(name_), kInvalidArgument, "output '", name_.string(),
+  GM_CHECK(!is_taken(name_), kInvalidArgument, "output '", name_.string(),
            "' exists already: choose another --out, or remove it");
-  lock_ = lock_partial(tmp_);
-  if (fs::exists(name_)) {  // finished by another process since the check above
+  lock_partial(lock_, tmp_);
+  if (is_taken(name_)) {  // finished by another process since the check above
     fs::remove_all(tmp_);
-    ::close(lock_);
     fail(ErrorCode::kInvalidArgument, "output '", name_.string(),
          "' was finished by another process just now");
   }
@@ -123,19 +91,13 @@ StageOutput::StageOutput(fs::path name, bool keep_partial)
   }
 }
 
-StageOutput::~StageOutput() {
-  if (lock_ >= 0) {
-    ::close(lock_);
-  }
-}
-
 void StageOutput::record_file(FileRecord record) {
   std::erase_if(recorded_, [&record](const FileRecord& r) { return r.path == record.path; });
   recorded_.push_back(std::move(record));
 }
 
 void StageOutput::finish(Manifest manifest) {
-  GM_CHECK(lock_ < 0 || is_same_file(tmp_ / kLockName, lock_), kInvalidArgument, "'", tmp_.string(),
+  GM_CHECK(!lock_.is_held() || lock_.is_at(tmp_ / kLockName), kInvalidArgument, "'", tmp_.string(),
            "' was removed or replaced while it was being written: run this stage again");
   manifest.growmerge_version = growmerge_version();
   manifest.git_hash = git_hash();
@@ -189,11 +151,9 @@ void discard_unfinished(const fs::path& name) {
   if (!fs::exists(tmp)) {
     return;
   }
-  const int lock = lock_partial(tmp);
+  FileLock lock;
+  lock_partial(lock, tmp);
   fs::remove_all(tmp);
-  if (lock >= 0) {
-    ::close(lock);
-  }
 }
 
 }  // namespace growmerge

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "core/store/file_lock.h"
 #include "core/store/manifest.h"
 
 namespace growmerge {
@@ -12,11 +13,11 @@ namespace growmerge {
 class StageOutput {
  public:
   /// Makes NAME.tmp (keeps what is there when keep_partial) and holds a lock on NAME.tmp/.lock
-  /// while this lives, where the file system has locks. Errors: kInvalidArgument when NAME exists
-  /// already, when another process is writing it (named with its host), or when NAME.tmp is
-  /// somebody's own: a link, a file, or a directory without that lock and not empty.
+  /// while this lives, where the file system has locks. An empty directory NAME is taken. Errors:
+  /// kInvalidArgument when NAME exists otherwise, when another process is writing it (named with
+  /// its host), or when NAME.tmp is somebody's own: a link, a file, or a directory without that
+  /// lock and not empty.
   explicit StageOutput(std::filesystem::path name, bool keep_partial = false);
-  ~StageOutput();
   StageOutput(const StageOutput&) = delete;
   StageOutput& operator=(const StageOutput&) = delete;
   /// Where to write: NAME.tmp.
@@ -31,7 +32,7 @@ class StageOutput {
   std::filesystem::path name_;
   std::filesystem::path tmp_;
   std::vector<FileRecord> recorded_;
-  int lock_ = -1;
+  FileLock lock_;
 };
 
 /// Removes what a crash between the last two steps of finish() left in a finished NAME.

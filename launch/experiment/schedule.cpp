@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/store/file_lock.h"
 #include "core/store/stage_output.h"
 #include "launch/experiment/child.h"
 #include "launch/experiment/launcher.h"
@@ -44,6 +45,9 @@ class Runner {
     const SignalCounter counter;
     (void)executable_path();  // before a rebuild can replace it
     fs::create_directories(experiment_.out);
+    FileLock lock;
+    lock.take(experiment_.out / ".run.lock", "'" + experiment_.out.string() + "' is being run",
+              "wait for it, or choose another --out");
     // Before the first stage: it would be a pity to find out after hours.
     if (std::any_of(experiment_.stages.begin(), experiment_.stages.end(),
                     [](const ExperimentStage& stage) { return stage.ranks > 1; })) {

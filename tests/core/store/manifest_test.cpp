@@ -122,6 +122,23 @@ TEST(StageOutput, PartialIsDroppedOrKept) {
   EXPECT_ERROR(StageOutput(fs::path("/proc/nowhere/x")), kIo, "/proc/nowhere/x.tmp");
 }
 
+TEST(StageOutput, TakesAnEmptyDirectoryAndNoOther) {
+  const TemporaryDirectory dir;
+  const fs::path name = dir.path() / "out";
+  fs::create_directories(name);
+  {
+    StageOutput output(name);
+    write_text(output.dir() / "a.txt", "x");
+    output.finish(example());
+  }
+  verify_directory(name);
+  fs::create_directories(dir.path() / "empty");
+  fs::create_directory_symlink(dir.path() / "empty", dir.path() / "link");
+  EXPECT_ERROR(StageOutput(dir.path() / "link"), kInvalidArgument, "exists already");
+  write_text(dir.path() / "empty" / "mine.txt", "x");
+  EXPECT_ERROR(StageOutput(dir.path() / "empty"), kInvalidArgument, "exists already");
+}
+
 TEST(StageOutput, IsRefusedWhileAnotherWritesIt) {
   const TemporaryDirectory dir;
   const fs::path name = dir.path() / "out";

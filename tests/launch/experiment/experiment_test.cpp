@@ -1,11 +1,15 @@
 #include "launch/experiment/experiment.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/store/file_lock.h"
+#include "launch/experiment/schedule.h"
 #include "tests/launch/run_binary.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/paths.h"
 
 namespace growmerge::launch {
@@ -117,6 +121,19 @@ TEST_F(ExperimentTest, EveryMistakeIsFoundBeforeAnythingRuns) {
 std::size_t num_stages(const std::string& name, std::vector<std::string> overrides) {
   const auto path = testing::source_dir() / "configs/experiments" / (name + ".yaml");
   return load_experiment(path, overrides, "no-such-run").stages.size();
+}
+
+TEST(RunStages, TwoDoNotRunIntoOneDirectory) {
+  const testing::TemporaryDirectory dir;
+  Experiment experiment;
+  experiment.out = dir.path() / "out";
+  EXPECT_EQ(run_stages(experiment), 0);
+  FileLock lock;
+  EXPECT_TRUE(lock.take(experiment.out / ".run.lock", "it is being run", "wait"));
+  EXPECT_ERROR(run_stages(experiment), kInvalidArgument, "out' is being run by another process",
+               std::to_string(getpid()));
+  lock.release();
+  EXPECT_EQ(run_stages(experiment), 0);
 }
 
 TEST(ShippedExperiments, ArtificialLoads) { EXPECT_EQ(num_stages("artificial", {}), 43U); }
