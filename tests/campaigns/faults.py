@@ -7,14 +7,19 @@ bytes of an undisturbed run.
   faults.py power   [--every N]   power is lost at every rename: what was not synced is gone
   faults.py inputs  [--count N]   an input is rewritten or cut at a random moment
   faults.py shard   [--every N]   every byte of a shard is changed, to three values
+  faults.py fuzz    [--count N]   changed files for every parser (fuzz.cpp)
   faults.py small                 a little of each: what the tests run
   faults.py all --write FILE      all of it, and the table of docs/results/faults.md
 
-Needs GROWMERGE_BINARY, GROWMERGE_SOURCE_DIR and GROWMERGE_IO_SHIM (CTest sets them); nothing but Python's own library.
+Needs GROWMERGE_BINARY, GROWMERGE_SOURCE_DIR, GROWMERGE_IO_SHIM and GROWMERGE_FUZZ (CTest sets them); nothing but
+Python's own library.
 The work of a tiny experiment (tests/launch/micro.yaml) is what is disturbed. Ends with 1 where anything was lost."""
 import argparse
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import random
 import shutil
@@ -30,7 +35,7 @@ SOURCE = Path(os.environ["GROWMERGE_SOURCE_DIR"])
 STAGES = {"text": "artificial", "tokenizer": "tokenizer", "shards": "tokenize", "base": "train", "grown": "upscale",
           "stats-small": "stats", "merge-ties": "merge", "merge-fisher": "merge", "eval": "eval", "samples": "generate",
           "report": "report"}
-PARALLEL = ("text", "shards", "base", "stats-small", "eval")  # work on several ranks
+PARALLEL = ("shards", "base", "stats-small", "eval")  # work on several ranks
 READERS = ("shards", "base", "grown", "stats-small", "merge-ties", "merge-fisher", "eval")
 ALLOWED = {0, 2, 3, 4, 5, 6}  # exit codes that mean something
 
@@ -40,6 +45,7 @@ class Campaign:
 
     def __init__(self, work: Path, seed: int):
         self.work = work
+        self.seed = seed
         self.random = random.Random(seed)
         self.faults = []
         self.env = dict(os.environ, OMP_NUM_THREADS="1", XDG_CACHE_HOME=str(work / "cache"), GROWMERGE_TIMEOUT_S="60",
@@ -208,6 +214,40 @@ class Campaign:
                 self.fault(what, stage, f"{file} is of neither content")
         remove(Path(f"{out}-first"))
 
+    def fuzz(self, count):
+        """Seeds are the files of the tiny experiment."""
+        made, seeds = self.made, self.work / "seeds"
+        documents = (made / "text/small/train.jsonl").read_bytes()[:4000]
+        first_lines = lambda file: b"".join((made / file).read_bytes().splitlines(keepends=True)[:5])
+        table = "sentence_good\tsentence_bad\tid\nA b.\tB a.\t1\n\"q\"\tx\t2\n".encode()
+        contents = {
+            "yaml": [f.read_bytes() for f in sorted(made.glob("*.yaml"))],
+            "recipe": [(made / f"merge-{m}.yaml").read_bytes() for m in ("ties", "fisher")],
+            "experiment": [(SOURCE / "tests/launch/micro.yaml").read_bytes()],
+            "model_config": [(made / m / "config.json").read_bytes() for m in ("base", "grown")],
+            "tokenizer": [(made / "tokenizer/tokenizer.json").read_bytes()],
+            "safetensors": [(made / "base/model.safetensors").read_bytes()],
+            "jsonl": [documents], "gzip": [gzip.compress(documents)], "bzip2": [bz2.compress(documents)],
+            "xz": [lzma.compress(documents)], "rows_jsonl": [first_lines("text/small/pairs.jsonl")], "rows_tsv": [table],
+            "shard": [(made / "held-out/small.h5").read_bytes()],
+            "items": [first_lines(f.relative_to(made)) for f in sorted((made / "eval/base/items").glob("*.jsonl"))],
+            "results": [(made / "eval/base/results.json").read_bytes()],
+            "manifest": [(made / m / "manifest.json").read_bytes() for m in ("base", "eval")],
+            "state": [(made / "base/trainer/state.json").read_bytes()],
+        }
+        if shutil.which("zstd"):
+            contents["zstd"] = [subprocess.run(["zstd", "-qc"], input=documents, capture_output=True).stdout]
+        for target, files in contents.items():
+            (seeds / target).mkdir(parents=True)
+            for i, data in enumerate(files):
+                (seeds / target / str(i)).write_bytes(data)
+            done = subprocess.run([os.environ["GROWMERGE_FUZZ"], target, str(seeds / target), str(count), str(self.seed)],
+                                  capture_output=True, text=True, env=self.env)
+            print(next((l for l in done.stdout.splitlines() if l.startswith(target)), f"{target}: ended by {done.returncode}"))
+            if done.returncode != 0:
+                self.fault("fuzz", target, f"exit {done.returncode}: {done.stdout[-400:]}{done.stderr[-400:]}")
+        return count * len(contents)
+
     def shard(self, every):
         shard = self.made / "held-out" / "small.h5"
         whole = shard.read_bytes()
@@ -277,7 +317,7 @@ def remove(out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("campaign", choices=["kills", "disk", "power", "inputs", "shard", "small", "all"])
+    parser.add_argument("campaign", choices=["kills", "disk", "power", "inputs", "shard", "fuzz", "small", "all"])
     parser.add_argument("--count", type=int)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -285,9 +325,9 @@ def main():
     options = parser.parse_args()
     plans = {"kills": [("kills", options.count or 300)], "disk": [("disk", options.every)],
              "power": [("power", options.every)], "inputs": [("inputs", options.count or 100)],
-             "shard": [("shard", options.every)],
-             "small": [("kills", 11), ("disk", 60), ("power", 8), ("inputs", 7), ("shard", 199)],
-             "all": [("kills", 300), ("disk", 1), ("power", 1), ("inputs", 100), ("shard", 1)]}
+             "shard": [("shard", options.every)], "fuzz": [("fuzz", options.count or 1_000_000)],
+             "small": [("kills", 11), ("disk", 60), ("power", 8), ("inputs", 7), ("shard", 199), ("fuzz", 3000)],
+             "all": [("kills", 300), ("disk", 1), ("power", 1), ("inputs", 100), ("shard", 1), ("fuzz", 1_000_000)]}
     rows = []
     with tempfile.TemporaryDirectory(prefix="growmerge-faults-") as work:
         campaign = Campaign(Path(work), options.seed)

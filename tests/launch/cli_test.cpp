@@ -54,6 +54,15 @@ TEST(CommandLine, HelpIsFast) {
   EXPECT_LT(seconds, 5.0);  // 0.2 s on an idle machine; this catches a CUDA library being loaded
 }
 
+TEST(CommandLine, OutputThatIsNotTakenIsAFailure) {
+  for (const char* words : {"--help", "--version", "train --help", "merge --help"}) {
+    // The shell's redirection comes behind ours, which joins the two.
+    const Ran ran = growmerge(std::string(words) + " 3>&1 >/dev/full 2>&3 #");
+    EXPECT_EQ(ran.code, 6) << words << ": " << ran.output;
+    EXPECT_TRUE(ran.says("writing standard output")) << ran.output;
+  }
+}
+
 TEST(CommandLine, MistakesEndWithCodeTwoAndNameTheNearest) {
   const Ran command = growmerge("evla x");
   EXPECT_EQ(command.code, 2);
