@@ -271,7 +271,7 @@ std::string report_text(const ReportData& data) {
 }
 
 std::string report_markdown(const ReportData& data) {
-  std::string out = "# " + data.config.title + "\n";
+  std::string out = "# " + markdown_escape(data.config.title) + "\n";
   for (const auto& tables : {score_tables(data), difference_tables(data)}) {
     for (const Table& table : tables) {
       out += "\n" + table_markdown(table);

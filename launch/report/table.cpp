@@ -31,16 +31,23 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
   return right ? blank + text : text + blank;
 }
 
-/// A bar or a line break would end the cell.
-std::string markdown_cell(const std::string& text) {
+}  // namespace
+
+std::string markdown_escape(const std::string& text) {
   std::string out;
-  for (const char c : text) {
-    out += c == '|' ? std::string("\\|") : std::string(1, c == '\n' ? ' ' : c);
+  for (const char c : html_escape(text)) {
+    // A line break would end the cell or the heading.
+    if (c == '\n' || c == '\r') {
+      out += ' ';
+      continue;
+    }
+    if (std::string("\\`*[]|").find(c) != std::string::npos) {
+      out += '\\';
+    }
+    out += c;
   }
   return out;
 }
-
-}  // namespace
 
 std::string table_text(const Table& table) {
   const std::vector<std::size_t> widths = column_widths(table);
@@ -67,21 +74,21 @@ std::string table_text(const Table& table) {
 }
 
 std::string table_markdown(const Table& table) {
-  std::string out = "## " + table.title + "\n\n";
+  std::string out = "## " + markdown_escape(table.title) + "\n\n";
   if (!table.note.empty()) {
     out += table.note + "\n\n";
   }
   std::string rule = "|";
   out += "|";
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    out += " " + markdown_cell(table.columns[i]) + " |";
+    out += " " + markdown_escape(table.columns[i]) + " |";
     rule += i >= table.first_number ? "---:|" : "---|";
   }
   out += "\n" + rule + "\n";
   for (const auto& row : table.rows) {
     out += "|";
     for (const std::string& cell : row) {
-      out += " " + markdown_cell(cell) + " |";
+      out += " " + markdown_escape(cell) + " |";
     }
     out += "\n";
   }

@@ -20,5 +20,7 @@ struct Table {
 [[nodiscard]] std::string table_html(const Table& table);
 /// &, <, > and quotes as entities.
 [[nodiscard]] std::string html_escape(const std::string& text);
+/// For Markdown's text, headings and cells: neither markup nor HTML can be made of it.
+[[nodiscard]] std::string markdown_escape(const std::string& text);
 
 }  // namespace growmerge::launch

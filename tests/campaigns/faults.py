@@ -326,7 +326,7 @@ def main():
     plans = {"kills": [("kills", options.count or 300)], "disk": [("disk", options.every)],
              "power": [("power", options.every)], "inputs": [("inputs", options.count or 100)],
              "shard": [("shard", options.every)], "fuzz": [("fuzz", options.count or 1_000_000)],
-             "small": [("kills", 11), ("disk", 60), ("power", 8), ("inputs", 7), ("shard", 199), ("fuzz", 3000)],
+             "small": [("kills", 6), ("disk", 150), ("power", 15), ("inputs", 7), ("shard", 499), ("fuzz", 1000)],
              "all": [("kills", 300), ("disk", 1), ("power", 1), ("inputs", 100), ("shard", 1), ("fuzz", 1_000_000)]}
     rows = []
     with tempfile.TemporaryDirectory(prefix="growmerge-faults-") as work:

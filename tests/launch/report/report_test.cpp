@@ -11,6 +11,7 @@
 #include "core/store/manifest.h"
 #include "eval/items.h"
 #include "launch/report/svg.h"
+#include "launch/report/table.h"
 #include "tests/launch/run_binary.h"
 #include "tests/support/paths.h"
 
@@ -92,6 +93,15 @@ class ReportTest : public ::testing::Test {
   TemporaryDirectory dir_;
   ReportConfig config_;
 };
+
+TEST(Escape, NothingOfAFileBecomesMarkup) {
+  const std::string name = "<img src=x>|[a](b)`*\n\\";
+  EXPECT_EQ(html_escape(name), "&lt;img src=x&gt;|[a](b)`*\n\\");
+  EXPECT_EQ(markdown_escape(name), "&lt;img src=x&gt;\\|\\[a\\](b)\\`\\* \\\\");
+  const std::string table = table_markdown(
+      {.title = "<b>", .note = "", .columns = {"model|s", "x"}, .rows = {{"<script>", "1"}}});
+  EXPECT_EQ(table, "## &lt;b&gt;\n\n| model\\|s | x |\n|---|---:|\n| &lt;script&gt; | 1 |\n");
+}
 
 TEST_F(ReportTest, FiguresAreThoseOfTheItems) {
   const ReportData data = collect_report(config_);
