@@ -2,13 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "core/contracts/batch_source.h"
 #include "core/ops/dispatch.h"
 
 // Shapes (legend: kernels/kernels.h): logits [C, T] of a tile or [C, V]; max, sum, factor [J, C];
-// targets, nll, log_prob, greedy, scale [C]; x, dx, scaled [C, D]; weight [V, D].
+// targets, nll, slope, log_prob, greedy, scale [C]; x [C, D].
 namespace growmerge::ops {
+namespace {
+
+template <class T>
+T rounded(Acc<T> x) {
+  if constexpr (std::is_same_v<T, Bf16>) {
+    return {c10::BFloat16(x).x};
+  } else {
+    return x;
+  }
+}
+
+}  // namespace
 
 void softmax_tile_(const at::Tensor& logits_to_exps_CT, std::int64_t first,
                    const at::Tensor& targets_C, const at::Tensor& max_C, const at::Tensor& sum_C,
@@ -87,34 +100,39 @@ void combine_tiles_(const at::Tensor& max_to_factor_JC, const at::Tensor& sum_JC
   });
 }
 
-void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
-                      const at::Tensor& x_CD, const at::Tensor& dx_CD,
-                      const at::Tensor& scaled_CD) {
-  if (x_CD.is_cuda()) {
-    return cuda_ops().subtract_targets(targets_C, scale, weight_VD, x_CD, dx_CD, scaled_CD);
+void subtract_targets_(const at::Tensor& exps_to_grads_CT, std::int64_t first,
+                       const at::Tensor& targets_C, const at::Tensor& nll_C,
+                       const at::Tensor& slope_C, const at::Tensor& factor_C) {
+  if (exps_to_grads_CT.is_cuda()) {
+    return cuda_ops().subtract_targets_(exps_to_grads_CT, first, targets_C, nll_C, slope_C,
+                                        factor_C);
   }
-  const profile::Scope scope("subtract_targets", [&] {
-    return profile::Work{.flops = 0.0, .bytes = bytes_of({x_CD, x_CD, dx_CD, dx_CD, scaled_CD})};
-  });
-  const std::int64_t d = x_CD.size(1);
+  const std::int64_t rows = exps_to_grads_CT.size(0);
+  const std::int64_t width = exps_to_grads_CT.size(1);
   const auto* targets = const_data<std::int64_t>(targets_C);
-  dispatch(x_CD.scalar_type(), [&](auto type) {
+  dispatch(exps_to_grads_CT.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     using A = Acc<T>;
-    const T* weight = const_data<T>(weight_VD);
-    const T* x = const_data<T>(x_CD);
-    A* dx = data<A>(dx_CD);
-    T* scaled = data<T>(scaled_CD);
-    at::parallel_for(0, x_CD.size(0), grain(d), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        // A row that is ignored becomes zeros: `scaled` is written as a whole.
-        const A by = targets[i] == Batch::kIgnoredTarget ? A(0) : static_cast<A>(-scale);
-        kernels<T>().scale_rows(1, d, x + i * d, &by, scaled + i * d);
-        if (by != A(0)) {
-          kernels<T>().add_scaled_rows(1, d, weight + targets[i] * d, &by, dx + i * d);
-        }
+    T* exps_to_grads = data<T>(exps_to_grads_CT);
+    const A* nll = const_data<A>(nll_C);
+    const A* slope = slope_C.defined() ? const_data<A>(slope_C) : nullptr;
+    A* factor = data<A>(factor_C);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const std::int64_t target = targets[i] - first;
+      if (targets[i] == Batch::kIgnoredTarget || target < 0 || target >= width) {
+        continue;
       }
-    });
+      T* row = exps_to_grads + i * width;
+      double gradient =
+          std::expm1(-static_cast<double>(nll[i])) * (slope != nullptr ? slope[i] : 1);
+      if (factor[i] < static_cast<A>(kSmallestFactor)) {
+        std::fill_n(row, width, T{});
+        factor[i] = A(1);
+      } else {
+        gradient /= factor[i];
+      }
+      row[target] = rounded<T>(static_cast<A>(gradient));
+    }
   });
 }
 

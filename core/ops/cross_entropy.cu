@@ -3,7 +3,7 @@
 // row, sums of threads are added in float64.
 //
 // Shapes (legend: core/ops/kernels/kernels.h): logits [C, T] of a tile or [C, V]; max, sum, factor
-// [J, C]; targets, nll, log_prob, greedy, scale [C]; x, dx, scaled [C, D]; weight [V, D].
+// [J, C]; targets, nll, slope, log_prob, greedy, scale [C]; x [C, D].
 #include "core/ops/cuda/device.h"
 #include "core/ops/cuda/kernels.h"
 
@@ -80,19 +80,30 @@ __global__ void combine_tiles_kernel(CombineTiles<A> a) {
   }
 }
 
-/// One block a row [d]: dx -= scale W_target, scaled = -scale x.
+/// One thread a row of the tile.
 template <class T>
 __global__ void subtract_targets_kernel(SubtractTargets<T> a) {
   using A = Acc<T>;
-  const Index i = blockIdx.x;
-  const std::int64_t target = a.targets[i];
-  const A by = target == kIgnoredTarget ? A(0) : static_cast<A>(-a.scale);
-  for (Index j = threadIdx.x; j < a.d; j += blockDim.x) {
-    store(a.scaled[i * a.d + j], load(a.x[i * a.d + j]) * by);
-    if (target != kIgnoredTarget) {
-      a.dx[i * a.d + j] += load(a.weight[target * a.d + j]) * by;
-    }
+  const Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= a.rows || a.targets[i] == kIgnoredTarget) {
+    return;
   }
+  const Index target = a.targets[i] - a.first;
+  if (target < 0 || target >= a.width) {
+    return;
+  }
+  T* row = a.exps_to_grads + i * a.width;
+  double gradient = expm1(-static_cast<double>(a.nll[i])) *
+                    (a.slope != nullptr ? static_cast<double>(a.slope[i]) : 1.0);
+  if (a.factor[i] < static_cast<A>(kSmallestFactor)) {
+    for (Index j = 0; j < a.width; ++j) {
+      store(row[j], A(0));
+    }
+    a.factor[i] = A(1);
+  } else {
+    gradient /= static_cast<double>(a.factor[i]);
+  }
+  store(row[target], static_cast<A>(gradient));
 }
 
 /// One block a row [width], which is only read.
@@ -177,7 +188,9 @@ void combine_tiles(const CombineTiles<A>& a, Stream stream) {
 
 template <class T>
 void subtract_targets(const SubtractTargets<T>& a, Stream stream) {
-  launch(subtract_targets_kernel<T>, grid_of_rows(a.rows), threads_for(a.d), stream, a);
+  constexpr unsigned kThreads = 128;
+  launch(subtract_targets_kernel<T>, grid_of_rows((a.rows + kThreads - 1) / kThreads), kThreads,
+         stream, a);
 }
 
 template <class T>

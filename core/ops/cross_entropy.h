@@ -4,8 +4,9 @@
 // is still in cache, relative to its own maximum: P~_iv = exp(l_iv - max_ji), tile j. When all
 // tiles are there, factor_ji = exp(max_ji - log sum_v exp(l_iv)) makes them probabilities, so
 // logits are read and written once. Whoever multiplies by P~ scales rows of the other factor or of
-// the result instead. The gradient d nll_i / d l_iv = factor_ji P~_iv - [v = target_i] has a sparse
-// part, which subtract_targets() adds to the products that it enters.
+// the result instead. In the gradient d nll_i / d l_iv = factor_ji P~_iv - [v = target_i] the two
+// parts cancel at the target as p comes near 1: p - 1 is formed there before anything is rounded to
+// the logits' type (subtract_targets_), where apart each would be off by 2^-9 of 1.
 //
 // Symbols: C positions, V vocabulary, J tiles of it of T columns, D elements of a hidden state
 // (legend: kernels/kernels.h).
@@ -33,10 +34,14 @@ void combine_tiles_(const at::Tensor& max_to_factor_JC, const at::Tensor& sum_JC
                     const at::Tensor& at_target_C, const at::Tensor& targets_C,
                     const at::Tensor& nll_C);
 
-/// The targets' share of gradients: dx_i -= scale W_target_i (dx in the type of sums), and scaled_i
-/// = -scale x_i, for embedding_backward() to add to dW. Ignored rows give nothing.
-void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
-                      const at::Tensor& x_CD, const at::Tensor& dx_CD, const at::Tensor& scaled_CD);
+/// Makes a tile's exponentials gradients, to be multiplied by factor: where target_i lies in it,
+/// its element becomes (p_i - 1) slope_i / factor_i with p_i = exp(-nll_i). slope (of a cap, at the
+/// target) is 1 where undefined. In a row whose tile lies e^60 below the others, where that
+/// quotient could overflow, that element stays alone, with factor 1: all others together are below
+/// e^-60. nll, slope, factor [C] in the type of sums. Ignored rows stay as they are.
+void subtract_targets_(const at::Tensor& exps_to_grads_CT, std::int64_t first,
+                       const at::Tensor& targets_C, const at::Tensor& nll_C,
+                       const at::Tensor& slope_C, const at::Tensor& factor_C);
 
 /// log p(target) [C] in the type of sums, and (when defined) greedy bool [C]: whether the target is
 /// the first arg max. Ignored targets give 0 and false. logits are only read.

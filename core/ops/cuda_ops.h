@@ -37,7 +37,7 @@ struct CudaOps {
   decltype(&ops::attention_cached) attention_cached = nullptr;
   decltype(&ops::softmax_tile_) softmax_tile_ = nullptr;
   decltype(&ops::combine_tiles_) combine_tiles_ = nullptr;
-  decltype(&ops::subtract_targets) subtract_targets = nullptr;
+  decltype(&ops::subtract_targets_) subtract_targets_ = nullptr;
   decltype(&ops::log_probs) log_probs = nullptr;
   decltype(&ops::scale_rows) scale_rows = nullptr;
   decltype(&ops::add_scaled_rows) add_scaled_rows = nullptr;

@@ -8,7 +8,6 @@
 
 #include "core/ops/cross_entropy.h"
 #include "core/ops/dispatch.h"
-#include "core/ops/embedding.h"
 #include "core/ops/linear.h"
 
 namespace growmerge::transformer {
@@ -56,19 +55,6 @@ void through_cap_(const at::Tensor& exps_CT, const at::Tensor& max_C, double cap
                                   .add_(max_C.narrow(0, begin, rows).unsqueeze(1));
     exps.mul_(cap_slope(logits, cap));
   }
-}
-
-/// ops::subtract_targets() where logits are capped: each row's gradient goes through the cap's
-/// slope at its target. `product_CD` is scratch.
-void subtract_capped_targets(const at::Tensor& targets_C, const at::Tensor& at_target_C, double cap,
-                             double scale, const at::Tensor& head_VD, const at::Tensor& x_CD,
-                             const at::Tensor& dx_CD, const at::Tensor& scaled_CD,
-                             const at::Tensor& product_CD) {
-  const at::Tensor factor_C =
-      cap_slope(at_target_C, cap).mul_(-scale).masked_fill_(targets_C.lt(0), 0.0);
-  ops::scale_rows(x_CD, factor_C, scaled_CD);
-  ops::embedding_forward(targets_C.clamp_min(0), head_VD, product_CD);
-  ops::add_scaled_rows(product_CD, factor_C, dx_CD);
 }
 
 /// One chunk of positions of the head.
@@ -126,6 +112,20 @@ void head_forward_chunk(const ModelConfig& config, const HeadChunk& chunk,
   ops::combine_tiles_(max_KC, sum_KC, at_target, chunk.targets, nll);
 }
 
+/// The tiles' exponentials, times factor [V / T, C], become the gradients of nll [C].
+void make_gradients_(const ModelConfig& config, const HeadChunk& chunk,
+                     const std::vector<HeadTile>& tiles, const Buffers& b,
+                     const at::Tensor& factor_KC, const at::Tensor& nll) {
+  at::Tensor slope;
+  if (const std::optional<double> cap = config.final_logit_softcapping) {
+    slope = cap_slope(b.at_target.narrow(0, 0, chunk.rows), *cap);
+  }
+  for (std::size_t k = 0; k < tiles.size(); ++k) {
+    ops::subtract_targets_(tiles[k].logits, tiles[k].first, chunk.targets, nll, slope,
+                           factor_KC.select(0, static_cast<std::int64_t>(k)));
+  }
+}
+
 }  // namespace
 
 std::int64_t automatic_chunk_rows(const ModelConfig& config, std::int64_t num_positions,
@@ -180,6 +180,7 @@ void head_backward(const ModelConfig& config, const ModelParams& p, const at::Te
     const at::Tensor factor = of_tiles(b.tile_max);
     head_forward_chunk(config, chunk, tiles, b, factor, of_tiles(b.tile_sum),
                        b.nll.narrow(0, begin, rows));
+    make_gradients_(config, chunk, tiles, b, factor, b.nll.narrow(0, begin, rows));
     factor.mul_(scale);
 
     const at::Tensor scaled = b.scaled.narrow(0, 0, rows);
@@ -196,15 +197,6 @@ void head_backward(const ModelConfig& config, const ModelParams& p, const at::Te
       ops::linear_backward_weight_scaled(tiles[k].logits, chunk.hidden, factors, tiles[k].dweight,
                                          scaled);
     }
-    // The gradient of a logit is probability - [is target]; the second part is one row a position.
-    if (config.final_logit_softcapping) {
-      subtract_capped_targets(chunk.targets, b.at_target.narrow(0, 0, rows),
-                              *config.final_logit_softcapping, scale, p.head, chunk.hidden, dhidden,
-                              scaled, product);
-    } else {
-      ops::subtract_targets(chunk.targets, scale, p.head, chunk.hidden, dhidden, scaled);
-    }
-    ops::embedding_backward(chunk.targets, scaled, dhead_VD);
     product.copy_(dhidden);
   }
 }

@@ -131,13 +131,12 @@ void combine_tiles(const CombineTiles<A>& a, Stream stream);
 
 template <class T>
 struct SubtractTargets {
-  Index rows = 0, d = 0;
+  Index rows = 0, width = 0, first = 0;   // first: the tile's first column of the vocabulary
+  T* exps_to_grads = nullptr;             // [rows, width]
   const std::int64_t* targets = nullptr;  // [rows]
-  double scale = 1.0;
-  const T* weight = nullptr;  // [V, d]
-  const T* x = nullptr;       // [rows, d]
-  Acc<T>* dx = nullptr;       // [rows, d], added to
-  T* scaled = nullptr;        // [rows, d]
+  const Acc<T>* nll = nullptr;            // [rows]
+  const Acc<T>* slope = nullptr;          // [rows]; may be null
+  Acc<T>* factor = nullptr;               // [rows]
 };
 template <class T>
 void subtract_targets(const SubtractTargets<T>& a, Stream stream);

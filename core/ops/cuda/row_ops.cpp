@@ -176,21 +176,22 @@ void combine_tiles_(const at::Tensor& max_to_factor_JC, const at::Tensor& sum_JC
   });
 }
 
-void subtract_targets(const at::Tensor& targets_C, double scale, const at::Tensor& weight_VD,
-                      const at::Tensor& x_CD, const at::Tensor& dx_CD,
-                      const at::Tensor& scaled_CD) {
-  const Here here(x_CD);
-  dispatch(x_CD.scalar_type(), [&](auto type) {
+void subtract_targets_(const at::Tensor& exps_to_grads_CT, std::int64_t first,
+                       const at::Tensor& targets_C, const at::Tensor& nll_C,
+                       const at::Tensor& slope_C, const at::Tensor& factor_C) {
+  const Here here(exps_to_grads_CT);
+  dispatch(exps_to_grads_CT.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
-    cuda::subtract_targets(SubtractTargets<T>{.rows = x_CD.size(0),
-                                              .d = x_CD.size(1),
-                                              .targets = const_data<std::int64_t>(targets_C),
-                                              .scale = scale,
-                                              .weight = const_data<T>(weight_VD),
-                                              .x = const_data<T>(x_CD),
-                                              .dx = data<Acc<T>>(dx_CD),
-                                              .scaled = data<T>(scaled_CD)},
-                           here.stream());
+    cuda::subtract_targets(
+        SubtractTargets<T>{.rows = exps_to_grads_CT.size(0),
+                           .width = exps_to_grads_CT.size(1),
+                           .first = first,
+                           .exps_to_grads = data<T>(exps_to_grads_CT),
+                           .targets = const_data<std::int64_t>(targets_C),
+                           .nll = const_data<Acc<T>>(nll_C),
+                           .slope = slope_C.defined() ? const_data<Acc<T>>(slope_C) : nullptr,
+                           .factor = data<Acc<T>>(factor_C)},
+        here.stream());
   });
 }
 
@@ -308,7 +309,7 @@ void fill_row_ops(CudaOps& ops) {
   ops.gated_backward_ = gated_backward_;
   ops.softmax_tile_ = softmax_tile_;
   ops.combine_tiles_ = combine_tiles_;
-  ops.subtract_targets = subtract_targets;
+  ops.subtract_targets_ = subtract_targets_;
   ops.log_probs = log_probs;
   ops.scale_rows = scale_rows;
   ops.add_scaled_rows = add_scaled_rows;

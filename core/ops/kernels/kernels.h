@@ -45,6 +45,9 @@ using Acc = typename AccOf<T>::type;
 
 using Index = std::int64_t;
 
+/// e^-60: of factors that a gradient is divided by (ops/cross_entropy.h).
+constexpr double kSmallestFactor = 8.75651076269652e-27;
+
 /// One segment of one group of query heads that share a key-value head; see ops/attention.h.
 template <class T>
 struct AttentionTask {

@@ -247,16 +247,19 @@ TEST(CrossEntropy, LossAndGradientEqualTheDefinition) {
                                   tiles[1].to(kF64) * factor[1].to(kF64).unsqueeze(1)},
                                  1);
     EXPECT_LE(max_difference(p, log_p.exp() * counted), bound);
-    // The targets' share of the products with this gradient.
-    const at::Tensor weight = at::randn({v, 6}, kF64).to(dtype);
-    const at::Tensor x = at::randn({9, 6}, kF64).to(dtype);
-    const at::Tensor dx = at::zeros({9, 6}, acc);
-    const at::Tensor scaled = at::empty({9, 6}, dtype);
-    subtract_targets(targets, 0.5, weight, x, dx, scaled);
-    EXPECT_LE(
-        max_difference(dx, -0.5 * counted * weight.index_select(0, targets.clamp_min(0)).to(kF64)),
-        1e-6);
-    EXPECT_TRUE(at::equal(scaled.to(kF64), -0.5 * counted * x.to(kF64)));
+    for (const std::int64_t k : {0, 1}) {
+      subtract_targets_(tiles[k], k * 1024, targets, nll, at::Tensor(), factor[k]);
+    }
+    const at::Tensor gradient = at::cat({tiles[0].to(kF64) * factor[0].to(kF64).unsqueeze(1),
+                                         tiles[1].to(kF64) * factor[1].to(kF64).unsqueeze(1)},
+                                        1);
+    const at::Tensor is_target = at::zeros({9, v}, kF64);
+    is_target.scatter_(1, targets.clamp_min(0).unsqueeze(1), 1.0);
+    EXPECT_LE(max_difference(gradient, (log_p.exp() - is_target) * counted), bound);
+    // Of the certain one, too: p - 1 is small, and its relative error counts.
+    const double certain = std::expm1(log_p[3][17].item<double>());
+    EXPECT_LE(std::abs(gradient[3][17].item<double>() - certain),
+              bound * std::abs(certain) + 1e-30);
   }
 }
 
@@ -275,6 +278,12 @@ TEST(CrossEntropy, ATargetOfNoProbabilityHasAFiniteGradient) {
   EXPECT_NEAR(nll.item<float>(), 200.0 + std::log(8.0), 1e-4);
   EXPECT_EQ(factor[0].item<float>(), 0.0F);
   EXPECT_NEAR(factor[1].item<float>(), 0.125, 1e-6);
+  subtract_targets_(first, 0, targets, nll, at::Tensor(), factor[0]);
+  subtract_targets_(second, 8, targets, nll, at::Tensor(), factor[1]);
+  EXPECT_EQ(factor[0].item<float>(), 1.0F);
+  EXPECT_EQ(first[0][0].item<float>(), -1.0F);
+  EXPECT_EQ(first[0].sum().item<float>(), -1.0F) << "the others are below rounding";
+  EXPECT_NEAR(second[0][3].item<float>() * factor[1].item<float>(), 0.125, 1e-6);
 }
 
 TEST(CrossEntropy, NanIsNotHidden) {
