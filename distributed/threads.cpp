@@ -5,6 +5,7 @@
 #include <array>
 #include <string>
 
+#include "core/base/cgroup.h"
 #include "distributed/train.h"
 
 namespace growmerge::distributed {
@@ -23,7 +24,10 @@ int threads_for_rank(Communicator& comm) {
                            std::string(reinterpret_cast<const char*>(&cores), sizeof cores);
   const auto all = comm.all_gather_bytes(mine);
   const auto sharing = static_cast<int>(std::count(all.begin(), all.end(), mine));
-  return std::max(1, CPU_COUNT(&cores) / std::max(1, sharing));
+  // A container may see all cores of its machine and get the time of a few.
+  const double quota = cgroup_limits().cores.value_or(CPU_COUNT(&cores));
+  const int usable = std::min(CPU_COUNT(&cores), std::max(1, static_cast<int>(quota)));
+  return std::max(1, usable / std::max(1, sharing));
 }
 
 }  // namespace growmerge::distributed

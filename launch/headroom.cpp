@@ -1,8 +1,10 @@
 #include "launch/headroom.h"
 
+#include <algorithm>
 #include <fstream>
 #include <system_error>
 
+#include "core/base/cgroup.h"
 #include "core/base/error.h"
 #include "core/base/format.h"
 #include "launch/dry_run.h"
@@ -26,7 +28,9 @@ std::optional<double> available_memory() {
     }
     std::getline(file, unit);
   }
-  return found ? std::optional(sum) : std::nullopt;
+  // A container's or a job's limit ends processes without a word.
+  const std::optional<double> group = cgroup_limits().available_memory;
+  return found ? std::optional(std::min(sum, group.value_or(sum))) : group;
 }
 
 void require_disk(const fs::path& dir, double bytes, const std::string& what) {
