@@ -19,7 +19,7 @@ namespace growmerge::distributed {
 namespace {
 
 // SIGTERM or Ctrl-C, SIGUSR1, and whether a rank reads the numbers at once.
-constexpr std::int64_t kRequests = 3;
+constexpr std::int64_t kRequests = 4;
 
 at::TensorOptions doubles(at::Device device) {
   return at::TensorOptions().dtype(at::kDouble).device(device);
@@ -151,11 +151,12 @@ void StepSums::add(const RankRows& rows) {
   loss_.add_(at::mv(matrix, rows.loss()));
 }
 
-void StepSums::request(int signal, bool reads_now) {
+void StepSums::request(int signal, bool reads_now, bool saves) {
   auto* requests = host_.data_ptr<double>();
   requests[0] = signal == SIGTERM || signal == SIGINT ? 1.0 : 0.0;
   requests[1] = signal == SIGUSR1 ? 1.0 : 0.0;
   requests[2] = reads_now ? 1.0 : 0.0;
+  requests[3] = saves ? 1.0 : 0.0;
 }
 
 void StepSums::reduce(Communicator& comm) {
@@ -171,6 +172,8 @@ int StepSums::stop_signal() const {
 }
 
 bool StepSums::reads_now() const { return host_.const_data_ptr<double>()[2] > 0.0; }
+
+bool StepSums::saves() const { return host_.const_data_ptr<double>()[3] > 0.0; }
 
 double StepSums::targets(std::size_t source) const {
   return host_.const_data_ptr<double>()[kRequests + source];

@@ -48,8 +48,9 @@ class StepSums {
  public:
   StepSums(std::size_t num_sources, at::Device device);
   void add(const RankRows& rows);
-  /// A signal to stop for (0: none), and whether this rank wants the step's numbers at once.
-  void request(int signal, bool reads_now);
+  /// A signal to stop for (0: none), and whether this rank wants the step's numbers at once, or a
+  /// checkpoint.
+  void request(int signal, bool reads_now, bool saves);
   /// Collective.
   void reduce(Communicator& comm);
 
@@ -57,13 +58,14 @@ class StepSums {
   /// numbers at once.
   [[nodiscard]] int stop_signal() const;
   [[nodiscard]] bool reads_now() const;
+  [[nodiscard]] bool saves() const;  // a rank wants a checkpoint
   [[nodiscard]] double targets(std::size_t source) const;
   [[nodiscard]] double targets() const;
   [[nodiscard]] const at::Tensor& loss() const { return loss_; }  // float64 [S], on the device
 
  private:
   std::size_t num_sources_;
-  at::Tensor host_;  // float64: three requests, S targets and, on the CPU, S losses
+  at::Tensor host_;  // float64: four requests, S targets and, on the CPU, S losses
   at::Tensor loss_;  // on the CPU the end of host_
 };
 

@@ -77,18 +77,25 @@ class Trainer {
     return state_.step == job_.plan.steps || (every > 0 && state_.step % every == 0);
   }
 
+  /// By rank 0's clock, which decides for all.
+  bool checkpoint_is_old() const {
+    const double minutes = job_.config.checkpoint_minutes;
+    return job_.comm.is_root() && minutes > 0.0 && job_.run.clock() - saved_at_ >= 60.0 * minutes;
+  }
+
   void loop() {
+    saved_at_ = job_.run.clock();
     Progress progress("training", job_.plan.steps, "steps", job_.comm.is_root());
     progress.update(state_.step);
     while (!is_finished(state_)) {
       if (profile_ != nullptr) {
         profile_->before(state_.step + 1);
       }
-      TakenStep taken = take_step(job_, training_, state_);
+      TakenStep taken = take_step(job_, training_, state_, checkpoint_is_old());
       const int signal = taken.stop_signal;
       // A signal wants a checkpoint soon; but what is published says its own last loss.
       const bool evaluates = (signal == 0 || is_finished(state_)) && eval_due(state_.step);
-      const bool saves = signal != 0 || checkpoint_due();
+      const bool saves = signal != 0 || taken.saves || checkpoint_due();
       // The same on all ranks, because a step that failed makes them talk to each other.
       const bool reads_now = evaluates || saves || taken.is_observed;
       report_.add(std::move(taken));
@@ -140,8 +147,9 @@ class Trainer {
                                  {job_.model, *training_.store, training_.optimizer, job_.comm},
                                  {.dtype = parse_dtype(job_.config.save_dtype, "save_dtype"),
                                   .companions_from = job_.run.companions_from},
-                                 job_.config.keep_last)
+                                 policy())
             .string();
+    saved_at_ = job_.run.clock();
   }
 
   void finish() {
@@ -150,9 +158,14 @@ class Trainer {
       if (job_.comm.is_root()) {
         publish_checkpoint(job_.run.work_dir, newest_,
                            {.keep_moments = job_.config.save_trainer_state,
-                            .keep_steps = job_.config.keep_checkpoints});
+                            .keep_steps = job_.config.keep_checkpoints},
+                           policy());
       }
     });
+  }
+
+  KeptCheckpoints policy() const {
+    return {.every = job_.config.checkpoint_every, .last = job_.config.keep_last};
   }
 
   const TrainJob& job_;
@@ -161,6 +174,7 @@ class Trainer {
   TrainReport report_;
   std::unique_ptr<StepProfile> profile_;  // rank 0 alone, where one is asked for
   std::string newest_;                    // checkpoint
+  double saved_at_ = 0.0;                 // by rank 0's clock
   const std::size_t late_;                // steps that may be left unread
 };
 

@@ -19,6 +19,7 @@
 // the model itself and trainer/. Only rank 0 writes. Every rank must see work_dir.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -43,6 +44,11 @@ struct TrainRun {
   std::string start_identity{};             // of the model given: resuming with another is refused
   /// Called on rank 0 before a checkpoint is kept; what it throws ends the run with the one before.
   std::function<void()> check_inputs = [] {};
+  /// Seconds, for checkpoint_minutes: tests move it.
+  std::function<double()> clock = [] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  };
   double flops_before = 0.0;  // spent since the base was born, for the record
   std::int64_t tokens_before = 0;
   at::Device device = at::Device(at::kCPU);  // this rank's (device.h), with CUDA the current one
@@ -93,7 +99,8 @@ struct TrainingMemory {
                                             std::int64_t num_steps);
 
 /// Threads for this rank's share of its machine's cores. mpirun may bind a rank to some cores,
-/// which it then has for itself; ranks with the same cores share them. Collective.
+/// which it then has for itself; ranks with the same cores share them, and no more than their
+/// control group's quota of time. Collective.
 [[nodiscard]] int threads_for_rank(Communicator& comm);
 
 }  // namespace growmerge::distributed

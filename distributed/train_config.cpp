@@ -26,6 +26,7 @@ void TrainConfig::validate() const {
   not_negative(static_cast<double>(eval_every), "eval_every");
   not_negative(static_cast<double>(eval_rows), "eval_rows");
   not_negative(static_cast<double>(checkpoint_every), "checkpoint_every");
+  not_negative(checkpoint_minutes, "checkpoint_minutes");
   not_negative(peak_tflops, "peak_tflops");
   not_negative(timeout_s, "timeout_s");
   GM_CHECK(keep_last > 0, kInvalidArgument, "keep_last: at least 1, got ", keep_last);
@@ -84,6 +85,7 @@ std::string resumable_config(const TrainConfig& config) {
   copy.eval_every = defaults.eval_every;
   copy.eval_rows = defaults.eval_rows;
   copy.checkpoint_every = defaults.checkpoint_every;
+  copy.checkpoint_minutes = defaults.checkpoint_minutes;
   copy.keep_last = defaults.keep_last;
   copy.keep_checkpoints = defaults.keep_checkpoints;
   copy.save_trainer_state = defaults.save_trainer_state;

@@ -56,6 +56,7 @@ struct TrainConfig {
   std::int64_t eval_every = 0;
   std::int64_t eval_rows = 0;
   std::int64_t checkpoint_every = 0;
+  double checkpoint_minutes = 30.0;
   std::int64_t keep_last = 2;
   bool keep_checkpoints = false;
   bool save_trainer_state = true;
@@ -90,7 +91,11 @@ struct TrainConfig {
       "held-out loss every so many steps, and at the start and end; 0 only at start and end");
     v("eval_rows", eval_rows, "rows", "held-out rows that are scored; 0 takes all");
     v("checkpoint_every", checkpoint_every, "steps",
-      "0 writes none before the end (a stop signal still does)");
+      "a checkpoint every so many steps; 0 writes none for that reason");
+    v("checkpoint_minutes", checkpoint_minutes, "min",
+      "and one when the last is so old, so that a killed run loses no more; 0 writes none for that "
+      "reason. A stop signal always does",
+      v.kPlace);
     v("keep_last", keep_last, "", "checkpoints kept while training");
     v("keep_checkpoints", keep_checkpoints, "",
       "leave the last checkpoints in the finished directory");

@@ -27,8 +27,10 @@ std::int64_t checkpoint_bytes(const TrainConfig& config, const ModelConfig& mode
   const std::int64_t bytes = width_of(saved) + 2 * width + (saved == master ? 0 : width);
   const std::int64_t every = config.checkpoint_every;
   const std::int64_t written = every > 0 ? (num_steps + every - 1) / every : 1;
-  // One more than is kept, because the oldest goes when the new one is whole.
-  return num_parameters(model) * bytes * std::min(written, config.keep_last + 1);
+  // One more than is kept, because the oldest goes when the new one is whole; those that the clock
+  // asks for are kept beside.
+  const std::int64_t timed = config.checkpoint_minutes > 0.0 ? config.keep_last : 0;
+  return num_parameters(model) * bytes * (std::min(written, config.keep_last + 1) + timed);
 }
 
 TrainingMemory training_memory(const TrainConfig& config, const ModelConfig& model,

@@ -44,13 +44,13 @@ void accumulate(const TrainJob& job, Training& training, std::int64_t first_row,
 }
 
 /// What the ranks tell each other behind their backward passes.
-StepSums sum_over_ranks(const TrainJob& job, const RankRows& rows, std::int64_t step) {
+StepSums sum_over_ranks(const TrainJob& job, const RankRows& rows, std::int64_t step, bool saves) {
   StepSums sums(job.source.source_names().size(), job.run.device);
   sums.add(rows);
   const bool reads_now =
       std::any_of(job.observers.begin(), job.observers.end(),
                   [&](const StepObserver* observer) { return observer->wants(step); });
-  sums.request(StopSignals::requested(), reads_now);
+  sums.request(StopSignals::requested(), reads_now, saves);
   sums.reduce(job.comm);
   return sums;
 }
@@ -74,7 +74,7 @@ Training start_training(const TrainJob& job, const ParamMap& params) {
   return out;
 }
 
-TakenStep take_step(const TrainJob& job, Training& training, TrainingState& state) {
+TakenStep take_step(const TrainJob& job, Training& training, TrainingState& state, bool saves) {
   const profile::Scope scope("step");
   ParameterStore& store = *training.store;
   const RowRange mine = rows_of_rank(job.config.batch_rows, job.comm.rank(), job.comm.size());
@@ -85,7 +85,7 @@ TakenStep take_step(const TrainJob& job, Training& training, TrainingState& stat
     const profile::Scope waiting("wait for gradients of other ranks");
     store.finish_gradients();
   }
-  const StepSums sums = sum_over_ranks(job, rows, state.step + 1);
+  const StepSums sums = sum_over_ranks(job, rows, state.step + 1, saves);
   TakenStep taken{.step = state.step + 1, .first_row = state.next_row};
   taken.tokens = state.tokens + job.plan.tokens_per_step;
   taken.lr =
@@ -95,6 +95,7 @@ TakenStep take_step(const TrainJob& job, Training& training, TrainingState& stat
   }
   taken.stop_signal = sums.stop_signal();
   taken.is_observed = sums.reads_now();
+  taken.saves = sums.saves();
   taken.numbers = update_parameters(
       store, training.optimizer, sums, rows,
       {.lr = taken.lr, .clip_norm = job.config.clip_norm, .adamw = job.config.optimizer});

@@ -32,11 +32,15 @@ struct TakenStep {
   double lr = 0.0;
   std::vector<double> targets{};  // per source, over all ranks
   int stop_signal = 0;            // that a rank got; 0 for none
-  bool is_observed = false;       // an observer on a rank wants it. Both are the same on all ranks
+  bool is_observed = false;       // an observer on a rank wants it
+  bool saves = false;             // rank 0's clock wants a checkpoint
+  // These three are the same on all ranks.
   StepNumbers numbers{};
 };
 
-/// Takes the step behind `state`, which becomes that of the step. Collective.
-[[nodiscard]] TakenStep take_step(const TrainJob& job, Training& training, TrainingState& state);
+/// Takes the step behind `state`, which becomes that of the step. `saves`: this rank wants a
+/// checkpoint behind it. Collective.
+[[nodiscard]] TakenStep take_step(const TrainJob& job, Training& training, TrainingState& state,
+                                  bool saves);
 
 }  // namespace growmerge::distributed

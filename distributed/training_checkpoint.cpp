@@ -248,12 +248,19 @@ void make_whole(const fs::path& partial, const fs::path& whole) {
   sync_path(whole.parent_path());
 }
 
-void remove_old(const fs::path& work_dir, std::int64_t step, std::int64_t keep_last) {
-  // Later ones are not of this run, or it would have resumed from them.
-  std::vector<fs::path> ours = step_directories(work_dir);
-  std::erase_if(ours, [&](const fs::path& dir) { return *step_of(dir) > step; });
-  for (std::size_t i = static_cast<std::size_t>(keep_last); i < ours.size(); ++i) {
-    fs::remove_all(ours[i]);
+/// Whether a checkpoint of this step is written whatever clock and signals say.
+bool is_due(const fs::path& dir, const KeptCheckpoints& kept) {
+  return kept.every > 0 && *step_of(dir) % kept.every == 0;
+}
+
+void remove_old(const fs::path& work_dir, std::int64_t step, const KeptCheckpoints& kept) {
+  std::int64_t due = 0;
+  std::int64_t others = 0;
+  for (const fs::path& dir : step_directories(work_dir)) {
+    // Later ones are not of this run, or it would have resumed from them.
+    if (*step_of(dir) <= step && ++(is_due(dir, kept) ? due : others) > kept.last) {
+      fs::remove_all(dir);
+    }
   }
 }
 
@@ -261,7 +268,7 @@ void remove_old(const fs::path& work_dir, std::int64_t step, std::int64_t keep_l
 
 fs::path save_training_checkpoint(const fs::path& work_dir, const TrainingState& state,
                                   const TrainingValues& values, const SaveOptions& options,
-                                  std::int64_t keep_last) {
+                                  const KeptCheckpoints& kept) {
   const fs::path whole = work_dir / ("step-" + std::to_string(state.step));
   const fs::path partial = whole.string() + ".tmp";
   const auto on_root = [&](const std::function<void()>& work) {
@@ -284,7 +291,7 @@ fs::path save_training_checkpoint(const fs::path& work_dir, const TrainingState&
       save_safetensors(partial / kMoments, moments, {{"format", "growmerge-moments"}});
       write_state(partial, state, values.optimizer);
       make_whole(partial, whole);
-      remove_old(work_dir, state.step, keep_last);
+      remove_old(work_dir, state.step, kept);
     });
   } catch (...) {
     if (values.comm.is_root()) {
@@ -388,14 +395,15 @@ void load_training_checkpoint(const fs::path& dir, const TrainingValues& values)
 }
 
 void publish_checkpoint(const fs::path& work_dir, const fs::path& step_dir,
-                        const PublishOptions& options) {
+                        const PublishOptions& options, const KeptCheckpoints& kept) {
   with_io_errors("finishing", work_dir, [&] {
     if (step_dir != work_dir) {
       link_files(work_dir, step_dir, options.keep_moments);
     }
     remove_partial(work_dir);
-    if (!options.keep_steps) {
-      for (const fs::path& dir : step_directories(work_dir)) {
+    for (const fs::path& dir : step_directories(work_dir)) {
+      // The last one is the end of every run.
+      if (!options.keep_steps || !(is_due(dir, kept) || dir == step_dir)) {
         fs::remove_all(dir);
       }
     }

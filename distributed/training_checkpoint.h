@@ -48,14 +48,23 @@ struct TrainingValues {
   Communicator& comm;
 };
 
-/// Writes WORK_DIR/step-N, whole or not at all, and removes the oldest beyond keep_last.
+/// Which checkpoints stay: the `last` ones of those that are due every so many steps (0: none is),
+/// which are the same in every run, and as many of the others, which the clock or a signal asked
+/// for.
+struct KeptCheckpoints {
+  std::int64_t every = 0;
+  std::int64_t last = 2;
+};
+
+/// Writes WORK_DIR/step-N, whole or not at all, and removes the oldest beyond what is kept.
 /// Collective. Memory, on rank 0: the logical masters, then the logical moments, where its store
 /// shares no memory with them. Errors, on all ranks alike: kCorrupt (NaN in the model), kIo (the
 /// unfinished directory is removed; older ones stay). Returns its path.
 std::filesystem::path save_training_checkpoint(const std::filesystem::path& work_dir,
                                                const TrainingState& state,
                                                const TrainingValues& values,
-                                               const SaveOptions& options, std::int64_t keep_last);
+                                               const SaveOptions& options,
+                                               const KeptCheckpoints& kept);
 
 /// work_dir itself where a run has ended in it, else the newest whole one, or nothing where there
 /// is none. One whose files or fields do not have their recorded sizes and hashes, or whose step is
@@ -82,13 +91,15 @@ void load_training_checkpoint(const std::filesystem::path& dir, const TrainingVa
 
 /// Ends a run: makes step-N's files those of work_dir itself (links where the file system has
 /// them, copies elsewhere), and removes unfinished and damaged checkpoints, and the step-*
-/// directories unless keep_steps. Without keep_moments only state.json stays in trainer/. Can be
-/// repeated after a crash: where step_dir is work_dir itself, only the removing is left to do.
+/// directories unless keep_steps, where those stay that are due by their step. Without keep_moments
+/// only state.json stays in trainer/. Can be repeated after a crash: where step_dir is work_dir
+/// itself, only the removing is left to do.
 struct PublishOptions {
   bool keep_moments = true;
   bool keep_steps = false;
 };
 void publish_checkpoint(const std::filesystem::path& work_dir,
-                        const std::filesystem::path& step_dir, const PublishOptions& options);
+                        const std::filesystem::path& step_dir, const PublishOptions& options,
+                        const KeptCheckpoints& kept);
 
 }  // namespace growmerge::distributed

@@ -42,6 +42,7 @@ struct Setting {
   std::string start = "tiny";
   std::vector<StepObserver*> observers;
   std::optional<std::size_t> late;
+  std::function<double()> clock = [] { return 0.0; };
 };
 
 TrainResult run(const fs::path& dir, const Setting& setting) {
@@ -50,7 +51,10 @@ TrainResult run(const fs::path& dir, const Setting& setting) {
   SyntheticSource held_out({.seed = 4, .rows = 5});
   const auto comm = make_single_process_communicator();
   return train(setting.config, tiny_model(), source, &held_out, *comm, setting.observers,
-               {.work_dir = dir, .start_identity = setting.start, .steps_read_late = setting.late});
+               {.work_dir = dir,
+                .start_identity = setting.start,
+                .clock = setting.clock,
+                .steps_read_late = setting.late});
 }
 
 /// What SIGKILL would leave: throws out of the loop after a step.
@@ -373,6 +377,34 @@ TEST(Train, ACheckpointThatChecksButBelongsToAnotherStepIsPassedOver) {
   EXPECT_EQ(run(dir.path(), setting).resumed_from, 4);
 }
 
+TEST(Train, TheClockAsksForCheckpointsAndChangesNothingElse) {
+  const testing::TemporaryDirectory dir;
+  Setting setting;
+  setting.config.checkpoint_every = 4;
+  setting.config.keep_checkpoints = true;
+  fs::create_directories(dir.path() / "whole");
+  fs::create_directories(dir.path() / "timed");
+  EXPECT_EQ(run(dir.path() / "whole", setting).losses.size(), 8U);
+  // Each look at the clock is ten minutes after the one before.
+  double now = 0.0;
+  setting.clock = [&now] { return now += 600.0; };
+  Crash crash(4);
+  setting.observers = {&crash};
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path() / "timed", setting); });
+  EXPECT_TRUE(fs::exists(dir.path() / "timed/step-3/trainer/state.json"))
+      << "a run that is killed loses no more than half an hour";
+  setting.observers = {};
+  EXPECT_EQ(run(dir.path() / "timed", setting).resumed_from, 3);
+  EXPECT_TRUE(
+      same_bits(dir.path() / "timed/model.safetensors", dir.path() / "whole/model.safetensors"));
+  for (const char* which : {"whole", "timed"}) {
+    for (std::int64_t step = 1; step <= 8; ++step) {
+      EXPECT_EQ(fs::exists(dir.path() / which / concat("step-", step)), step % 4 == 0)
+          << which << " step " << step;
+    }
+  }
+}
+
 TEST(Train, ASignalInTheLastStepStillMeasuresTheLastLoss) {
   const testing::TemporaryDirectory whole;
   const testing::TemporaryDirectory signalled;
@@ -481,6 +513,7 @@ TEST(Train, CheckpointsTakeWhatWasForetold) {
     setting.config.save_dtype = save_dtype;
     setting.config.checkpoint_every = 2;
     setting.config.keep_last = 2;
+    setting.config.checkpoint_minutes = 0.0;
     Crash crash(5);
     setting.observers = {&crash};
     testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
@@ -499,6 +532,8 @@ TEST(Train, CheckpointsTakeWhatWasForetold) {
     EXPECT_EQ(checkpoint_bytes(setting.config, model, 4), bytes) << save_dtype;
     setting.config.checkpoint_every = 0;
     EXPECT_EQ(checkpoint_bytes(setting.config, model, 8), bytes / 2) << save_dtype;
+    setting.config.checkpoint_minutes = 30.0;  // as many are kept of those that the clock asks for
+    EXPECT_EQ(checkpoint_bytes(setting.config, model, 8), bytes / 2 * 3) << save_dtype;
   }
 }
 
