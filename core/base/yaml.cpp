@@ -18,6 +18,26 @@
 namespace growmerge {
 namespace {
 
+/// Fills `map` with the entries of a merge key's value that it does not have itself: those of a
+/// map, or of several, of which an earlier one goes first.
+void merge_into(YamlNode& map, const YamlNode& value) {
+  if (value.is_sequence()) {
+    for (const YamlNode& item : value.items) {
+      GM_CHECK(item.is_map(), kInvalidArgument, item.where(),
+               ": '<<' takes a map or a list of maps, as an alias names one");
+      merge_into(map, item);
+    }
+    return;
+  }
+  GM_CHECK(value.is_map(), kInvalidArgument, value.where(),
+           ": '<<' takes a map or a list of maps, as an alias names one");
+  for (const auto& [key, entry] : value.entries) {
+    if (map.find(key) == nullptr) {
+      map.entries.emplace_back(key, entry);
+    }
+  }
+}
+
 /// yaml-cpp's nodes as ours. Its marks count lines and columns from 0, people from 1.
 YamlNode convert(const YAML::Node& node, const std::string& file) {
   YamlNode out;
@@ -42,8 +62,9 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
         out.items.push_back(convert(item, file));
       }
       break;
-    case YAML::NodeType::Map:
+    case YAML::NodeType::Map: {
       out.kind = YamlNode::Kind::kMap;
+      std::vector<YamlNode> merged;
       for (const auto& entry : node) {
         GM_CHECK(entry.first.IsScalar(), kInvalidArgument, file, ":", entry.first.Mark().line + 1,
                  ": a key must be a plain word");
@@ -55,6 +76,10 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
                "): remove one of the two");
         }
         YamlNode value = convert(entry.second, file);
+        if (key == "<<" && entry.first.Tag() != "!") {
+          merged.push_back(std::move(value));
+          continue;
+        }
         // Nothing has no place of its own: complaints name its key's.
         if (value.is_null()) {
           value.line = entry.first.Mark().line + 1;
@@ -62,7 +87,12 @@ YamlNode convert(const YAML::Node& node, const std::string& file) {
         }
         out.entries.emplace_back(key, std::move(value));
       }
+      // Last: what the map says itself goes first, wherever it stands.
+      for (const YamlNode& value : merged) {
+        merge_into(out, value);
+      }
       break;
+    }
   }
   return out;
 }
@@ -299,6 +329,20 @@ YamlNode parse_yaml_text(const std::string& text, const std::string& name) {
              ": a second document begins, one is expected: remove the '---' between them, or "
              "write two files");
     return convert(documents.front(), name);
+  });
+}
+
+std::vector<YamlNode> parse_yaml_documents(const std::string& text, const std::string& name) {
+  return translate(name, [&] {
+    check_ends(text, name);
+    std::vector<YamlNode> out;
+    for (const YAML::Node& document : YAML::LoadAll(text)) {
+      YamlNode node = convert(document, name);
+      if (!node.is_null()) {
+        out.push_back(std::move(node));
+      }
+    }
+    return out;
   });
 }
 

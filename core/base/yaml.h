@@ -1,6 +1,6 @@
 // A YAML document as a small value tree with positions, so that every complaint can name file, line
 // and column. The only place that sees yaml-cpp is yaml.cpp. Duplicate keys are refused while
-// parsing.
+// parsing; a merge key (`<<: *defaults`, YAML 1.1) fills in the keys that its map does not have.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +47,10 @@ struct YamlNode {
 /// YAML, a duplicate key or a second document.
 [[nodiscard]] YamlNode parse_yaml_file(const std::filesystem::path& path);
 [[nodiscard]] YamlNode parse_yaml_text(const std::string& text, const std::string& name);
+/// All documents of a file, for readers that take several. Errors: as above but for the last; an
+/// empty document is left out.
+[[nodiscard]] std::vector<YamlNode> parse_yaml_documents(const std::string& text,
+                                                         const std::string& name);
 
 /// Applies "a.b.c=value" (value is YAML; list items by index: "stages.0.steps=5"). Creates maps on
 /// the way. Errors: kInvalidArgument for a missing '=' or a path that runs through a scalar.
