@@ -344,10 +344,18 @@ ModelSource source_of(const fs::path& dir, at::ScalarType dtype) {
 
 WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
                               std::uint64_t shard_bytes) {
+  return plan_weight_files(
+      config, [dtype](const std::string&) { return dtype; }, shard_bytes);
+}
+
+WeightFiles plan_weight_files(const ModelConfig& config,
+                              const std::function<at::ScalarType(const std::string&)>& dtype_of,
+                              std::uint64_t shard_bytes) {
   WeightFiles out;
   std::uint64_t filled = 0;
   std::uint64_t total = 0;
   for (const TensorSpec& tensor : model_tensors(config)) {
+    const at::ScalarType dtype = dtype_of(tensor.name);
     const std::uint64_t bytes =
         c10::elementSize(dtype) * static_cast<std::uint64_t>(tensor.num_elements());
     // In the order of the table, so that a reader that goes through the model reads shard by shard.

@@ -83,6 +83,10 @@ struct WeightFiles {
 };
 [[nodiscard]] WeightFiles plan_weight_files(const ModelConfig& config, at::ScalarType dtype,
                                             std::uint64_t shard_bytes);
+/// The same of tensors that each have a dtype of their own.
+[[nodiscard]] WeightFiles plan_weight_files(
+    const ModelConfig& config, const std::function<at::ScalarType(const std::string&)>& dtype_of,
+    std::uint64_t shard_bytes);
 
 /// Only the companion files. Returns the names copied.
 std::vector<std::string> copy_companions(const std::filesystem::path& from,

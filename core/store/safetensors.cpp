@@ -255,7 +255,8 @@ struct SafetensorsWriter::Impl {
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      std::span<const Entry> entries,
-                                     const std::map<std::string, std::string>& metadata)
+                                     const std::map<std::string, std::string>& metadata,
+                                     bool goes_on)
     : impl_(std::make_unique<Impl>()) {
   impl_->path = path;
   impl_->partial = path.string() + ".partial";
@@ -292,8 +293,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   for (Impl::Slot& slot : impl_->slots) {
     slot.begin += prefix.size();
   }
-  impl_->file.fd = ::open(impl_->partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
-                          S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH);
+  impl_->file.fd =
+      ::open(impl_->partial.c_str(), O_RDWR | O_CREAT | (goes_on ? 0 : O_TRUNC) | O_CLOEXEC,
+             S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH);
   if (impl_->file.fd < 0) {
     io_error(impl_->partial, "creating", errno);
   }
@@ -326,6 +328,11 @@ void SafetensorsWriter::write_bytes(const std::string& name, std::uint64_t offse
   GM_ASSERT(offset <= slot.bytes && bytes.size() <= slot.bytes - offset);
   impl_->put(slot.begin + offset, bytes.data(), bytes.size());
   slot.written += bytes.size();
+}
+
+void SafetensorsWriter::mark_written(const std::string& name) {
+  Impl::Slot& slot = impl_->slot(name);
+  slot.written = slot.bytes;
 }
 
 void SafetensorsWriter::hash_complete_part(std::uint64_t max_bytes) {

@@ -71,9 +71,10 @@ class SafetensorsWriter {
     at::ScalarType dtype = at::ScalarType::Float;
     std::vector<std::int64_t> shape;
   };
-  /// Errors: kIo (cannot create; disk full), kInvalidArgument (duplicate name).
+  /// With `goes_on`, what a writer of the same layout that was killed has left is kept: see
+  /// mark_written(). Errors: kIo (cannot create; disk full), kInvalidArgument (duplicate name).
   SafetensorsWriter(const std::filesystem::path& path, std::span<const Entry> entries,
-                    const std::map<std::string, std::string>& metadata);
+                    const std::map<std::string, std::string>& metadata, bool goes_on = false);
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
@@ -81,6 +82,8 @@ class SafetensorsWriter {
   void write(const std::string& name, const at::Tensor& tensor);
   /// Raw bytes at an offset inside the tensor. Thread-safe for distinct ranges.
   void write_bytes(const std::string& name, std::uint64_t offset, std::span<const std::byte> bytes);
+  /// The whole tensor is there from before: the caller knows, this does not look.
+  void mark_written(const std::string& name);
   /// Goes on with the hash of the file, by at most `max_bytes`, as far as its tensors are complete
   /// from the front, while they are still in the caches. One thread at a time; others may write.
   void hash_complete_part(std::uint64_t max_bytes);
