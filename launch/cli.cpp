@@ -62,13 +62,10 @@ std::string padded(const std::string& text, std::size_t width) {
   return text.size() < width ? text + std::string(width - text.size(), ' ') : text + " ";
 }
 
-/// Every rank reads the config itself: it is small, and a mistake in it ends all of them alike.
-int run_stage_command(const Command& command, const CommandLine& line, Communicator& comm) {
-  YamlNode config;
-  run_agreed(comm, [&] {
-    config = load_command_config(command, line);
-    (void)command.stage.plan(config);
-  });
+/// One stage. `waits`: its inputs may be another's output.
+int run_one_stage(const Command& command, const CommandLine& line, const YamlNode& config,
+                  bool waits, Communicator& comm) {
+  run_agreed(comm, [&] { (void)command.stage.plan(config); });
   if (line.print_config) {
     if (comm.is_root()) {
       std::fputs(command.stage.plan(config).config.c_str(), stdout);
@@ -77,7 +74,9 @@ int run_stage_command(const Command& command, const CommandLine& line, Communica
   }
   if (line.dry_run) {
     run_agreed(comm, [&] {
-      if (comm.is_root()) {
+      if (comm.is_root() && waits) {
+        std::fputs(waiting_text(command, config, line.out).c_str(), stdout);
+      } else if (comm.is_root()) {
         const PlannedStage stage = plan_stage(command.stage.plan(config), line.out);
         std::fputs(dry_run_text(stage, command, config, line.out, comm.size()).c_str(), stdout);
       }
@@ -89,7 +88,37 @@ int run_stage_command(const Command& command, const CommandLine& line, Communica
     command.prints_without_out(config, comm);
     return 0;
   }
-  return run_stage(command, line, config, comm);
+  const int status = run_stage(command, line, config, comm);
+  if (status == 0 && line.verify && comm.is_root()) {
+    verify_directory(line.out);
+    log_info("'" + line.out + "' is what its manifest says");
+  }
+  return status;
+}
+
+/// Every rank reads the config itself: it is small, and a mistake in it ends all of them alike.
+int run_stage_command(const Command& command, const CommandLine& line, Communicator& comm) {
+  std::vector<StageOfFile> stages;
+  run_agreed(comm, [&] {
+    if (command.split) {
+      stages = command.split(line);
+    }
+    if (stages.empty()) {
+      stages.push_back({load_command_config(command, line), line.out});
+    }
+    // A mistake in the last one shows before the first has taken hours.
+    for (const StageOfFile& stage : stages) {
+      (void)command.stage.plan(stage.config);
+    }
+  });
+  for (const StageOfFile& stage : stages) {
+    CommandLine one = line;
+    one.out = stage.out;
+    if (const int status = run_one_stage(command, one, stage.config, stage.waits, comm)) {
+      return status;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
@@ -267,8 +296,9 @@ int run_command_line(int argc, char** argv) {
       std::fputs(command_help_text(*command).c_str(), stdout);
       return 0;
     }
-    GM_CHECK(!parsed.line.verify || parsed.line.command == "inspect", kInvalidArgument,
-             "--verify belongs to 'inspect'");
+    GM_CHECK(
+        !parsed.line.verify || parsed.line.command == "inspect" || parsed.line.command == "merge",
+        kInvalidArgument, "--verify belongs to 'inspect' and 'merge'");
   } catch (const Error& e) {
     log_error(e.what());
     return exit_code(e.code());

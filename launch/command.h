@@ -76,6 +76,16 @@ struct StageFunctions {
   std::function<std::string(const YamlNode& config, int ranks)> estimate;
   /// Collective over run.comm.
   std::function<void(const YamlNode& config, StageRun& run)> work;
+  /// What it will write, for --dry-run to hold against the disk; null where that is not known.
+  /// Inputs exist.
+  std::function<double(const YamlNode& config)> output_bytes{};
+};
+
+/// One stage of a config file that holds several.
+struct StageOfFile {
+  YamlNode config;
+  std::string out;
+  bool waits = false;  // for the output of another, which may not be there yet
 };
 
 struct Command {
@@ -90,6 +100,9 @@ struct Command {
   /// Puts PATH... into the config; null where the command takes no paths as config.
   std::function<void(const std::vector<std::string>& paths, YamlNode& config)> place_paths;
   StageFunctions stage;  // empty where the command is no stage
+  /// The stages of a config file that holds several, in order; empty where it holds one. Null where
+  /// the command knows no such files.
+  std::function<std::vector<StageOfFile>(const CommandLine& line)> split;
   /// A stage that also works without --out, by printing.
   std::function<void(const YamlNode& config, Communicator& comm)> prints_without_out;
   /// Whether the first path asks for something that is no stage (`tokenizer inspect`), and doing

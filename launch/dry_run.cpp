@@ -45,6 +45,25 @@ std::string state_text(const PlannedStage& stage) {
                                 : "would be resumed\n");
 }
 
+/// The run would refuse these, too.
+void check_output(const PlannedStage& stage, const Command& command, const YamlNode& config,
+                  const std::string& out) {
+  GM_CHECK(stage.state != OutputState::kForeign, kInvalidArgument, "output '", out,
+           "' is there already, and no stage has finished it: remove it, or choose another --out");
+  if (!command.stage.output_bytes || stage.state == OutputState::kUpToDate) {
+    return;
+  }
+  fs::path there = partial_dir(fs::absolute(out));
+  const double left = static_cast<double>(bytes_of(there));  // of an earlier start
+  while (!fs::exists(there)) {
+    there = there.parent_path();
+  }
+  const double needed = command.stage.output_bytes(config);
+  const double free = static_cast<double>(fs::space(there).available) + left;
+  GM_CHECK(needed <= free, kIo, "output '", out, "' needs ", format_bytes(needed),
+           ", the disk has ", format_bytes(free), " free: make room, or choose another --out");
+}
+
 std::string free_disk_text(const std::string& out) {
   // The output's own directory is still to be made, and perhaps some above it.
   fs::path there = fs::absolute(out).parent_path();
@@ -81,6 +100,9 @@ std::string dry_run_text(const PlannedStage& stage, const Command& command, cons
   }
   text += "writes    " + (out.empty() ? std::string("(give --out DIR)") : out) + "\n";
   text += command.stage.estimate(config, ranks);
+  if (!out.empty()) {
+    check_output(stage, command, config, out);
+  }
   text += "identity  " + stage.manifest.identity + "\n";
   return out.empty() ? text : text + state_text(stage) + free_disk_text(out);
 }

@@ -31,11 +31,10 @@ struct InputHashes::Stream {
 };
 
 InputHashes::InputHashes(const MergePlan& plan) {
-  for (const CheckpointReader& model : plan.models) {
-    add(model);
-  }
-  if (plan.base) {
-    add(*plan.base);
+  for (const auto* list : {&plan.models, &plan.bases}) {
+    for (const ModelSource& model : *list) {
+      add(model.checkpoint());
+    }
   }
 }
 
@@ -78,8 +77,10 @@ BesideWork InputHashes::beside(const std::string& tensor, SafetensorsWriter& out
     if (is_output) {
       out.hash_complete_part(kOutputBytes);
     } else if (infos[number] != nullptr) {
-      streams_[number]->hash_to(infos[number]->begin + static_cast<std::uint64_t>(end) *
-                                                           c10::elementSize(infos[number]->dtype));
+      // The output's tensor may be longer: another vocabulary, or other layers.
+      const TensorInfo& info = *infos[number];
+      streams_[number]->hash_to(std::min(
+          info.end, info.begin + static_cast<std::uint64_t>(end) * c10::elementSize(info.dtype)));
     }
   };
   return {.num_jobs = static_cast<std::int64_t>(streams_.size()) + 1, .run = run};

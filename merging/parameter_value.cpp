@@ -1,6 +1,7 @@
 #include "merging/parameter_value.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 
@@ -10,15 +11,49 @@
 namespace growmerge::merging {
 namespace {
 
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+/// PyYAML's words for true and false, in any case, and mergekit's numbers and letters for them.
+std::optional<bool> find_flag(const YamlNode& node) {
+  const std::string word = lower_case(node.scalar);
+  for (const char* name : {"true", "yes", "on", "t", "y", "1", "1.0"}) {
+    if (word == name) {
+      return true;
+    }
+  }
+  for (const char* name : {"false", "no", "off", "f", "n", "0", "0.0"}) {
+    if (word == name) {
+      return false;
+    }
+  }
+  return std::nullopt;
+}
+
+/// A number. PyYAML reads 1e-5 as text (it wants a point), and so it is often put in quotes;
+/// mergekit takes both, and flags as 0 and 1.
+double number_of(YamlNode node) {
+  node.quoted = false;
+  const std::string word = lower_case(node.scalar);
+  if (word == "true" || word == "false") {
+    return word == "true" ? 1.0 : 0.0;
+  }
+  return node.as_double();
+}
+
 /// One number; flags as 0 or 1.
 double scalar_of(const YamlNode& node, ParameterValue::Type type, const std::string& key) {
   GM_CHECK(node.is_scalar(), kInvalidArgument, node.where(), ": '", key,
            "' must be a value, a list of values, or a list of {filter, value}");
   return with_context("'" + key + "'", [&] {
     if (type == ParameterValue::Type::kFlag) {
-      return node.as_bool() ? 1.0 : 0.0;
+      const std::optional<bool> flag = find_flag(node);
+      return (flag ? *flag : node.as_bool()) ? 1.0 : 0.0;
     }
-    const double value = node.as_double();
+    const double value = number_of(node);
     GM_CHECK(std::isfinite(value), kInvalidArgument, node.where(), ": must be finite");
     return value;
   });
@@ -93,15 +128,16 @@ std::optional<double> ParameterValue::at(const std::string& tensor, double depth
   return std::nullopt;
 }
 
+double layer_depth(std::int64_t layer, std::int64_t num_layers) {
+  return num_layers == 1 ? 1.0 : static_cast<double>(layer) / static_cast<double>(num_layers - 1);
+}
+
 double tensor_depth(const std::string& tensor, std::int64_t num_layers) {
   const std::optional<std::int64_t> layer = tensor_place(tensor).layer;
   if (!layer) {
     return 0.0;
   }
-  if (num_layers == 1) {
-    return 1.0;
-  }
-  return static_cast<double>(*layer) / static_cast<double>(num_layers - 1);
+  return layer_depth(*layer, num_layers);
 }
 
 }  // namespace growmerge::merging

@@ -1,5 +1,6 @@
 // One value of a merge recipe, which may differ by layer and by tensor name (mergekit's grammar):
-//   scalar                    0.5, true
+//   scalar                    0.5, true; also what PyYAML and mergekit take for one: "1e-5" in
+//                             quotes, true for 1, 1 for true, Yes, OFF
 //   gradient                  [0.0, 0.5, 1.0]: piecewise linear over the depth; booleans take the
 //                             nearest entry below
 //   conditional list          [{filter: self_attn, value: SCALAR | GRADIENT}, ...]: the first entry
@@ -8,6 +9,7 @@
 // stand at 0.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +43,8 @@ class ParameterValue {
   std::string where_;
 };
 
+/// Where layer `layer` of a run of num_layers layers stands, in [0, 1].
+[[nodiscard]] double layer_depth(std::int64_t layer, std::int64_t num_layers);
 /// Where a tensor stands in the depth of a model of num_layers layers, in [0, 1].
 [[nodiscard]] double tensor_depth(const std::string& tensor, std::int64_t num_layers);
 

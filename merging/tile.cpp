@@ -65,6 +65,11 @@ void widen_each(const std::byte* in, std::int64_t count, float* out) {
 }  // namespace
 
 void TileSource::load(std::int64_t offset, std::int64_t count, float* out) const {
+  if (compute) {
+    compute(offset, count, out);
+    GM_CHECK(!any_non_finite(out, count), kCorrupt, label, " becomes NaN or infinity");
+    return;
+  }
   const std::byte* in = bytes.data() + offset * static_cast<std::int64_t>(c10::elementSize(dtype));
   switch (dtype) {
     case at::ScalarType::BFloat16:

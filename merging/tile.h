@@ -18,11 +18,14 @@ inline constexpr std::int64_t kBlockElements = 1024;  // 4 KiB: rows of all mode
   return (n + kTileElements - 1) / kTileElements;
 }
 
-/// One tensor of one mapped file.
+/// One tensor of one mapped file, or one that is made of such tiles (of a model with an adapter; of
+/// rows in another order).
 struct TileSource {
   std::span<const std::byte> bytes;
   at::ScalarType dtype = at::ScalarType::Float;
   std::string label;  // "tensor 'x' of 'runs/nl'", for errors
+  /// Where set, load() takes values from here and not from `bytes`. Called by several threads.
+  std::function<void(std::int64_t offset, std::int64_t count, float* out)> compute{};
 
   /// Elements [offset, offset + count) as float32. Errors: kCorrupt naming the label where one is
   /// NaN or infinite.

@@ -114,7 +114,7 @@ TEST(Recipe, RefusesUnknownNamesWithPlaceAndNearest) {
                kInvalidArgument, "r.yaml:4", "density 1.5");
   EXPECT_ERROR(parse("merge_method: ties\nbase_model: /b\nmodels: [{model: /a}]\nparameters: "
                      "{rescale: true}"),
-               kInvalidArgument, "unknown key 'rescale'");
+               kInvalidArgument, "'rescale: true' is not supported with ties", "false is accepted");
 }
 
 TEST(Recipe, SaysWhereAParameterOfAnotherPlaceOrMethodBelongs) {
