@@ -32,7 +32,7 @@ struct InputHashes::Stream {
 
 InputHashes::InputHashes(const MergePlan& plan) {
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& model : *list) {
+    for (const SourceModel& model : *list) {
       add(model.checkpoint());
     }
   }

@@ -59,7 +59,7 @@ std::string journal_identity(const MergePlan& plan) {
     }
   };
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& model : *list) {
+    for (const SourceModel& model : *list) {
       add_files(model.checkpoint());
       if (model.adapter() != nullptr) {
         add_stamp(hash, model.adapter()->file().path());

@@ -23,7 +23,7 @@ constexpr std::int64_t kGroupElements = std::int64_t{32} << 20;  // of small ten
 /// The first source's model and tensor: inputs are read from front to back of its files.
 std::pair<fs::path, std::uint64_t> place_of(const MergePlan& plan, const OutputTensor& out) {
   const RecipeSource& source = plan.recipe.slices[out.slice].sources.front();
-  const ModelSource& model = plan.models[source.model];
+  const SourceModel& model = plan.models[source.model];
   const std::string tensor = source_tensor(out, source, model);
   const SafetensorsFile& file = model.checkpoint().file(tensor);
   return {file.path(), file.info(tensor).begin};

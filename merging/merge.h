@@ -17,8 +17,8 @@
 #include "core/base/progress.h"
 #include "core/model/checkpoint.h"
 #include "core/store/manifest.h"
-#include "merging/model_source.h"
 #include "merging/recipe.h"
+#include "merging/source_model.h"
 #include "merging/vocabulary/vocabulary_plan.h"
 
 namespace growmerge::merging {
@@ -34,8 +34,8 @@ struct OutputTensor {
 
 struct MergePlan {
   Recipe recipe;
-  std::vector<ModelSource> models;           // as recipe.models
-  std::vector<ModelSource> bases;            // as recipe.bases
+  std::vector<SourceModel> models;           // as recipe.models
+  std::vector<SourceModel> bases;            // as recipe.bases
   std::vector<SafetensorsFile> statistics;   // as recipe.models; empty unless needed
   std::optional<VocabularyPlan> vocabulary;  // of models, then bases; where the recipe asks for one
   ModelConfig config;                        // of the output
@@ -50,13 +50,13 @@ struct MergePlan {
 
   /// The input that config, layout and dtypes of the output are taken from: base_model, whatever
   /// the method does with it, or where there is none the first model.
-  [[nodiscard]] const ModelSource& leader() const;
+  [[nodiscard]] const SourceModel& leader() const;
   /// What --dry-run prints: inputs, output, memory, notes, warnings.
   [[nodiscard]] std::string describe() const;
 };
 
 /// Reads the recipe and every header, and checks that the models fit together; no weights yet.
-/// Errors: those of load_recipe, ModelSource::open and plan_vocabulary; kMismatch naming the models
+/// Errors: those of load_recipe, SourceModel::open and plan_vocabulary; kMismatch naming the models
 /// where shapes or the numbers that decide what a model computes differ, where their tokenizers
 /// give one id to different tokens and the recipe has no tokenizer_source, or where statistics
 /// belong to another model; kInvalidArgument for layers that a model does not have, and for weights

@@ -26,7 +26,7 @@ void check_lineage(MergePlan& plan) {
   }
   const fs::path& base_dir = plan.bases[plan.recipe.slices.front().base->model].dir();
   std::string base;
-  for (const ModelSource& model : plan.models) {
+  for (const SourceModel& model : plan.models) {
     const auto manifest = read_manifest(model.dir());
     if (!manifest) {
       continue;  // an outside model: nothing says where it came from
@@ -68,7 +68,7 @@ void check_tokenizers(MergePlan& plan) {
   };
   const std::string hash = hash_file(own);
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& model : *list) {
+    for (const SourceModel& model : *list) {
       const fs::path other = model.dir() / "tokenizer.json";
       if (!fs::exists(other) || hash_file(other) == hash) {
         continue;
@@ -120,13 +120,13 @@ void open_models(MergePlan& plan) {
     GM_CHECK(model.adapter.empty() || model.statistics.empty(), kUnsupported, "'", model.text(),
              "': statistics of a model with an adapter are not supported: merge the adapter first, "
              "and run `growmerge stats` on the result");
-    plan.models.push_back(ModelSource::open(model));
+    plan.models.push_back(SourceModel::open(model));
   }
   for (const ModelReference& base : plan.recipe.bases) {
-    plan.bases.push_back(ModelSource::open(base));
+    plan.bases.push_back(SourceModel::open(base));
   }
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& model : *list) {
+    for (const SourceModel& model : *list) {
       for (const TensorInfo& info : model.tensors()) {
         plan.bytes_read += info.num_bytes();
       }
@@ -142,7 +142,7 @@ void take_vocabulary(MergePlan& plan) {
   std::vector<VocabularyModel> models;
   std::size_t base = 0;
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& model : *list) {
+    for (const SourceModel& model : *list) {
       base = &model == &plan.leader() ? models.size() : base;
       models.push_back({model.reference(), model.config().vocab_size});
     }
@@ -155,7 +155,7 @@ void take_vocabulary(MergePlan& plan) {
 /// Where the leader has no tokenizer, the first model that has one gives it.
 void choose_companions(MergePlan& plan) {
   plan.companions_from = plan.leader().dir();
-  for (const ModelSource& model : plan.models) {
+  for (const SourceModel& model : plan.models) {
     if (!fs::exists(plan.companions_from / "tokenizer.json")) {
       plan.companions_from = model.dir();
     }
@@ -213,10 +213,10 @@ double gigabytes(std::uint64_t bytes) { return static_cast<double>(bytes) * 1e-9
 
 }  // namespace
 
-const ModelSource& MergePlan::leader() const {
+const SourceModel& MergePlan::leader() const {
   if (recipe.leader) {
     for (const auto* list : {&bases, &models}) {
-      for (const ModelSource& model : *list) {
+      for (const SourceModel& model : *list) {
         if (same_model(model.reference(), *recipe.leader)) {
           return model;
         }
@@ -230,7 +230,7 @@ std::string MergePlan::describe() const {
   std::ostringstream out;
   out.precision(3);
   out << "merge by " << recipe.method->name << " (" << recipe.method->doc << ")\n";
-  for (const ModelSource& base : bases) {
+  for (const SourceModel& base : bases) {
     out << "  base    " << base.name() << " (" << dtype_name(base.checkpoint().dtype()) << ")\n";
   }
   for (std::size_t m = 0; m < models.size(); ++m) {
@@ -283,7 +283,7 @@ MergePlan plan_merge(Recipe recipe) {
   }
   plan.memory_bytes = memory_needed(plan);
   check_parameters(plan);
-  for (const ModelSource& model : plan.models) {
+  for (const SourceModel& model : plan.models) {
     std::string warning = config_warning(model.config().source_json, model.dir().string());
     if (!warning.empty()) {
       plan.warnings.push_back(std::move(warning));

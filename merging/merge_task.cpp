@@ -12,14 +12,14 @@ bool has_vocabulary(const OutputTensor& out) {
 
 /// `index`: of models, then bases.
 TileSource tiles_of(const MergePlan& plan, const OutputTensor& out, const RecipeSource& source,
-                    const ModelSource& model, std::size_t index) {
+                    const SourceModel& model, std::size_t index) {
   const std::string tensor = source_tensor(out, source, model);
   if (!plan.vocabulary || !has_vocabulary(out)) {
     return model.tiles(tensor);
   }
   std::vector<TileSource> all;
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& one : *list) {
+    for (const SourceModel& one : *list) {
       all.push_back(one.tiles(source_tensor(out, source, one)));
     }
   }
@@ -30,7 +30,7 @@ TileSource tiles_of(const MergePlan& plan, const OutputTensor& out, const Recipe
 }  // namespace
 
 std::string source_tensor(const OutputTensor& out, const RecipeSource& source,
-                          const ModelSource& model) {
+                          const SourceModel& model) {
   const TensorRow& row = *out.spec.place.row;
   if (row.role == Role::kHead) {
     return head_tensor_name(model.config());  // of a tied model the embedding
@@ -63,7 +63,7 @@ TensorTask::Input make_input(const MergePlan& plan, const OutputTensor& out,
                              const RecipeSource& source) {
   const Recipe& recipe = plan.recipe;
   const RecipeSlice& slice = recipe.slices[out.slice];
-  const ModelSource& model = plan.models[source.model];
+  const SourceModel& model = plan.models[source.model];
   const std::string tensor = source_tensor(out, source, model);
   TensorTask::Input input;
   input.weights = tiles_of(plan, out, source, model, source.model);
@@ -97,11 +97,11 @@ TensorTask make_task(const MergePlan& plan, const OutputTensor& out,
 void drop_inputs(const MergePlan& plan, const OutputTensor& out) {
   const RecipeSlice& slice = plan.recipe.slices[out.slice];
   if (slice.base) {
-    const ModelSource& base = plan.bases[slice.base->model];
+    const SourceModel& base = plan.bases[slice.base->model];
     base.drop(source_tensor(out, *slice.base, base));
   }
   for (const RecipeSource& source : slice.sources) {
-    const ModelSource& model = plan.models[source.model];
+    const SourceModel& model = plan.models[source.model];
     const std::string tensor = source_tensor(out, source, model);
     model.drop(tensor);
     if (!plan.statistics.empty()) {

@@ -12,7 +12,7 @@ namespace growmerge::merging {
 
 /// The tensor of this source that goes into an output tensor.
 [[nodiscard]] std::string source_tensor(const OutputTensor& out, const RecipeSource& source,
-                                        const ModelSource& model);
+                                        const SourceModel& model);
 
 /// The task but for inputs and output.
 [[nodiscard]] TensorTask task_without_inputs(const MergePlan& plan, const OutputTensor& out);

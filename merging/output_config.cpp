@@ -50,8 +50,8 @@ ModelConfig comparable(ModelConfig config, const ModelConfig& leader, const Reci
 }
 
 /// The numbers that decide what a model computes must be the same, or the merge means nothing.
-void check_same_architecture(const MergePlan& plan, const ModelSource& other) {
-  const ModelSource& leader = plan.leader();
+void check_same_architecture(const MergePlan& plan, const SourceModel& other) {
+  const SourceModel& leader = plan.leader();
   const auto difference =
       first_difference(leader.config(), comparable(other.config(), leader.config(), plan.recipe));
   if (!difference) {
@@ -74,7 +74,7 @@ void check_same_architecture(const MergePlan& plan, const ModelSource& other) {
 }
 
 /// The layer_range of each source, against its model.
-void check_layers(const RecipeSlice& slice, const RecipeSource& source, const ModelSource& model) {
+void check_layers(const RecipeSlice& slice, const RecipeSource& source, const SourceModel& model) {
   const std::int64_t end = source.first_layer + slice.num_layers.value_or(0);
   GM_CHECK(end <= model.config().num_layers, kInvalidArgument, source.where, ": layer_range [",
            source.first_layer, ", ", end, "] goes beyond '", model.name(), "', which has ",
@@ -82,8 +82,8 @@ void check_layers(const RecipeSlice& slice, const RecipeSource& source, const Mo
 }
 
 /// Layers that are merged must see the same: window, RoPE.
-void check_same_layer(const RecipeSlice& slice, std::int64_t layer, const ModelSource& a,
-                      std::int64_t a_layer, const ModelSource& b, std::int64_t b_layer) {
+void check_same_layer(const RecipeSlice& slice, std::int64_t layer, const SourceModel& a,
+                      std::int64_t a_layer, const SourceModel& b, std::int64_t b_layer) {
   const auto kind = [](const ModelConfig& c, std::int64_t i) {
     return std::tuple(c.window_of(i), c.uses_rope(i), c.uses_local_rope(i));
   };
@@ -95,7 +95,7 @@ void check_same_layer(const RecipeSlice& slice, std::int64_t layer, const ModelS
 
 /// The first source of a slice, or its base where that is the leader: whose lists by layer count.
 struct Pick {
-  const ModelSource* model;
+  const SourceModel* model;
   std::int64_t layer;
 };
 
@@ -103,12 +103,12 @@ std::vector<Pick> picks_of(const MergePlan& plan) {
   std::vector<Pick> out;
   for (const RecipeSlice& slice : plan.recipe.slices) {
     const RecipeSource& source = slice.sources.front();
-    const ModelSource& model = plan.models[source.model];
+    const SourceModel& model = plan.models[source.model];
     check_layers(slice, source, model);
     for (std::int64_t i = 0; i < *slice.num_layers; ++i) {
       out.push_back({&model, source.first_layer + i});
     }
-    const auto compare = [&](const RecipeSource& other, const ModelSource& other_model) {
+    const auto compare = [&](const RecipeSource& other, const SourceModel& other_model) {
       check_layers(slice, other, other_model);
       for (std::int64_t i = 0; i < *slice.num_layers; ++i) {
         check_same_layer(slice, i, model, source.first_layer + i, other_model,
@@ -126,7 +126,7 @@ std::vector<Pick> picks_of(const MergePlan& plan) {
 }
 
 /// Lists of config.json that have an entry for each layer, also those that nobody here reads.
-std::string lists_by_layer(const ModelSource& leader, const std::vector<Pick>& picks) {
+std::string lists_by_layer(const SourceModel& leader, const std::vector<Pick>& picks) {
   Json json = Json::parse(leader.config().source_json, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) {
     return leader.config().source_json;
@@ -171,7 +171,7 @@ void stack_layers(const MergePlan& plan, ModelConfig& config) {
 at::ScalarType own_dtype(const MergePlan& plan, const OutputTensor& out) {
   const RecipeSlice& slice = plan.recipe.slices[out.slice];
   // The leader's own tensor where it takes part, else the first's.
-  const auto dtype_in = [&out](const RecipeSource& source, const ModelSource& model) {
+  const auto dtype_in = [&out](const RecipeSource& source, const SourceModel& model) {
     return model.dtype(source_tensor(out, source, model));
   };
   if (slice.base) {
@@ -205,7 +205,7 @@ ModelConfig output_config(const MergePlan& plan) {
   const Recipe& recipe = plan.recipe;
   ModelConfig out = plan.leader().config();
   for (const auto* list : {&plan.models, &plan.bases}) {
-    for (const ModelSource& model : *list) {
+    for (const SourceModel& model : *list) {
       check_same_architecture(plan, model);
       if (!model.config().tie_word_embeddings) {
         out.tie_word_embeddings = false;

@@ -55,7 +55,7 @@ void write_chat_template(const MergePlan& plan, const fs::path& dir) {
   if (text == "auto") {
     std::vector<fs::path> models;
     for (const auto* list : {&plan.models, &plan.bases}) {
-      for (const ModelSource& model : *list) {
+      for (const SourceModel& model : *list) {
         models.push_back(model.dir());
       }
     }
@@ -92,15 +92,15 @@ void write_other_files(const MergePlan& plan, const fs::path& dir) {
 std::string model_card(const MergePlan& plan, const std::string& name) {
   std::string bases;
   std::string list;
-  const auto add = [&](const ModelSource& model, const char* role) {
+  const auto add = [&](const SourceModel& model, const char* role) {
     const std::string directory = model_dir_name(model.dir());
     bases += "- " + yaml_quote(directory) + "\n";
     list += "* " + directory + (model.adapter() == nullptr ? "" : " with an adapter") + role + "\n";
   };
-  for (const ModelSource& base : plan.bases) {
+  for (const SourceModel& base : plan.bases) {
     add(base, " (base)");
   }
-  for (const ModelSource& model : plan.models) {
+  for (const SourceModel& model : plan.models) {
     add(model, "");
   }
   const Method& method = *plan.recipe.method;

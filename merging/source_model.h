@@ -14,10 +14,10 @@
 
 namespace growmerge::merging {
 
-class ModelSource {
+class SourceModel {
  public:
   /// Errors: those of CheckpointReader::open() and Adapter::open().
-  [[nodiscard]] static ModelSource open(const ModelReference& reference);
+  [[nodiscard]] static SourceModel open(const ModelReference& reference);
 
   [[nodiscard]] const std::filesystem::path& dir() const { return checkpoint_.dir(); }
   [[nodiscard]] const ModelReference& reference() const { return reference_; }

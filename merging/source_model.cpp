@@ -1,12 +1,12 @@
-#include "merging/model_source.h"
+#include "merging/source_model.h"
 
 #include "core/base/error.h"
 #include "core/model/tensor_table.h"
 
 namespace growmerge::merging {
 
-ModelSource ModelSource::open(const ModelReference& reference) {
-  ModelSource out;
+SourceModel SourceModel::open(const ModelReference& reference) {
+  SourceModel out;
   out.reference_ = reference;
   out.checkpoint_ = CheckpointReader::open(reference.path);
   out.config_ = out.checkpoint_.config();
@@ -22,20 +22,20 @@ ModelSource ModelSource::open(const ModelReference& reference) {
   return out;
 }
 
-std::vector<std::int64_t> ModelSource::shape(const std::string& tensor) const {
+std::vector<std::int64_t> SourceModel::shape(const std::string& tensor) const {
   const TensorInfo* whole = adapter_ ? adapter_->find_whole(tensor) : nullptr;
   return whole != nullptr ? whole->shape : checkpoint_.info(tensor).shape;
 }
 
-at::ScalarType ModelSource::dtype(const std::string& tensor) const {
+at::ScalarType SourceModel::dtype(const std::string& tensor) const {
   return checkpoint_.info(tensor).dtype;
 }
 
-std::uint64_t ModelSource::num_bytes(const std::string& tensor) const {
+std::uint64_t SourceModel::num_bytes(const std::string& tensor) const {
   return checkpoint_.info(tensor).num_bytes();
 }
 
-TileSource ModelSource::tiles(const std::string& tensor) const {
+TileSource SourceModel::tiles(const std::string& tensor) const {
   const std::string label = "tensor '" + tensor + "' of '" + name() + "'";
   // PEFT may store an embedding whole beside its product: that is the matrix it adds to.
   const TensorInfo* whole = adapter_ ? adapter_->find_whole(tensor) : nullptr;
@@ -56,7 +56,7 @@ TileSource ModelSource::tiles(const std::string& tensor) const {
   return out;
 }
 
-void ModelSource::drop(const std::string& tensor) const {
+void SourceModel::drop(const std::string& tensor) const {
   const SafetensorsFile& file = checkpoint_.file(tensor);
   file.drop(file.info(tensor));
 }
