@@ -25,6 +25,23 @@ inline constexpr Parameter kDensity = {
     .max = 1.0,
     .doc = "the share of the entries of its difference that survives"};
 
+inline constexpr Parameter kGamma = {.name = "gamma",
+                                     .scope = Parameter::Scope::kModel,
+                                     .type = ParameterValue::Type::kNumber,
+                                     .fallback = 0.01,
+                                     .min = 0.0,
+                                     .max = 1.0,
+                                     .doc = "the share of the largest entries that goes"};
+
+inline constexpr Parameter kEpsilon = {
+    .name = "epsilon",
+    .scope = Parameter::Scope::kModel,
+    .type = ParameterValue::Type::kNumber,
+    .fallback = 0.15,
+    .min = 0.0,
+    .max = 0.5,
+    .doc = "how far the probability of survival lies from density, at the ends of a row"};
+
 inline constexpr Parameter kNormalize = {.name = "normalize",
                                          .scope = Parameter::Scope::kTensor,
                                          .type = ParameterValue::Type::kFlag,

@@ -44,6 +44,7 @@ TensorTask task_without_inputs(const MergePlan& plan, const OutputTensor& out) {
   TensorTask task;
   task.name = out.spec.name;
   task.num_elements = out.spec.num_elements();
+  task.shape = out.spec.shape;
   task.seed = recipe.random_seed;
   for (const Parameter& parameter : recipe.method->parameters) {
     if (!parameter.is_idle && parameter.scope == Parameter::Scope::kTensor) {
@@ -54,6 +55,7 @@ TensorTask task_without_inputs(const MergePlan& plan, const OutputTensor& out) {
   }
   if (slice.base) {
     const std::size_t place = slice.base->model;
+    task.has_base = true;
     task.base = tiles_of(plan, out, *slice.base, plan.bases[place], plan.models.size() + place);
   }
   return task;

@@ -11,11 +11,13 @@
 
 namespace growmerge::merging {
 
-enum class BaseUse { kNone, kRequired };
+enum class BaseUse { kNone, kOptional, kRequired };
 
 /// What a recipe must (or may) hold beside models and parameters.
 struct Needs {
   BaseUse base = BaseUse::kNone;
+  std::size_t min_models = 1;   // the base not counted
+  std::size_t max_models = 0;   // 0: any number
   bool fisher = false;          // `statistics` of each model: TensorTask::Input::fisher
   bool random_numbers = false;  // takes `random_seed`: TensorTask::seed
 };

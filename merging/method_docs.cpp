@@ -25,7 +25,15 @@ const char* scope_text(const Parameter& parameter) {
 }
 
 std::string base_text(const Method& method) {
-  return method.needs.base == BaseUse::kRequired ? "required" : "none";
+  switch (method.needs.base) {
+    case BaseUse::kRequired:
+      return "required";
+    case BaseUse::kOptional:
+      return "may be given";
+    case BaseUse::kNone:
+      return "none";
+  }
+  return {};
 }
 
 std::string granularity_text(const Method& method) {

@@ -146,6 +146,20 @@ void require_base(const Recipe& recipe, const YamlNode* base, const std::string&
            "from");
 }
 
+void check_number(const Recipe& recipe, const RecipeSlice& slice) {
+  const Needs& needs = recipe.method->needs;
+  const std::size_t count = slice.sources.size();
+  if (count == 0) {
+    return;  // refused where the whole recipe is known
+  }
+  const bool is_right =
+      count >= needs.min_models && (needs.max_models == 0 || count <= needs.max_models);
+  GM_CHECK(is_right, kInvalidArgument, slice.where, ": method ", recipe.method->name, " takes ",
+           needs.max_models == needs.min_models ? "" : "at least ", needs.min_models, " model",
+           needs.min_models == 1 ? "" : "s", needs.base == BaseUse::kNone ? "" : " beside the base",
+           ", got ", count);
+}
+
 void take_models(const YamlNode& models, const YamlNode& root, Recipe& recipe) {
   GM_CHECK(models.is_sequence() && !models.items.empty(), kInvalidArgument, models.where(),
            ": 'models' must be a list of {model, parameters}");
@@ -158,6 +172,7 @@ void take_models(const YamlNode& models, const YamlNode& root, Recipe& recipe) {
   RecipeSlice slice;
   slice.where = models.where();
   take_entries(entries, base, false, recipe, slice);
+  check_number(recipe, slice);
   recipe.slices.push_back(std::move(slice));
 }
 
@@ -188,6 +203,7 @@ RecipeSlice parse_slice(const YamlNode& node, const YamlNode& root, Recipe& reci
   base = base != nullptr ? base : find_value(root, "base_model");
   require_base(recipe, base, node.where());
   take_entries(entries, base, true, recipe, out);
+  check_number(recipe, out);
   return out;
 }
 

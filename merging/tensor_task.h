@@ -31,7 +31,9 @@ struct TensorTask {
 
   std::string name;
   std::int64_t num_elements = 0;
-  TileSource base;            // methods with a base only
+  std::vector<std::int64_t> shape{};
+  bool has_base = false;
+  TileSource base;            // where there is one
   std::vector<Input> inputs;  // the models, base apart, in the recipe's order
   Arguments arguments;        // the method's other parameters
   std::uint64_t seed = 0;     // of methods that draw random numbers

@@ -136,15 +136,27 @@ void cut_by_histograms(std::int64_t n, const TileSource& base,
 std::vector<MagnitudeCut> select_magnitudes(std::int64_t n, const TileSource& base,
                                             std::span<const TileSource* const> models,
                                             std::span<const double> densities) {
+  std::vector<std::int64_t> counts;
+  for (const double density : densities) {
+    counts.push_back(density >= 1.0 ? n
+                     : density <= 0.0
+                         ? 0
+                         : std::max<std::int64_t>(
+                               1, static_cast<std::int64_t>(density * static_cast<double>(n))));
+  }
+  return select_largest(n, base, models, counts);
+}
+
+std::vector<MagnitudeCut> select_largest(std::int64_t n, const TileSource& base,
+                                         std::span<const TileSource* const> models,
+                                         std::span<const std::int64_t> counts) {
   std::vector<MagnitudeCut> cuts(models.size());
-  std::vector<std::int64_t> k(models.size(), 0);
+  const std::vector<std::int64_t> k(counts.begin(), counts.end());
   std::vector<std::size_t> selected;
   for (std::size_t m = 0; m < models.size(); ++m) {
-    cuts[m].keep_all = densities[m] >= 1.0 || n == 0;
-    cuts[m].keep_none = !cuts[m].keep_all && densities[m] <= 0.0;
+    cuts[m].keep_all = k[m] >= n;
+    cuts[m].keep_none = !cuts[m].keep_all && k[m] <= 0;
     if (!cuts[m].keep_all && !cuts[m].keep_none) {
-      k[m] = std::max<std::int64_t>(
-          1, static_cast<std::int64_t>(densities[m] * static_cast<double>(n)));
       selected.push_back(m);
     }
   }

@@ -29,6 +29,11 @@ struct MagnitudeCut {
                                                           std::span<const TileSource* const> models,
                                                           std::span<const double> densities);
 
+/// The same for the counts[m] largest of each model, from 0 to n.
+[[nodiscard]] std::vector<MagnitudeCut> select_largest(std::int64_t n, const TileSource& base,
+                                                       std::span<const TileSource* const> models,
+                                                       std::span<const std::int64_t> counts);
+
 /// A cut as one tile needs it: magnitudes of at least `at_least` survive, and where `ties_left` is
 /// not negative only so many of those that equal it.
 struct TileCut {
@@ -36,5 +41,16 @@ struct TileCut {
   std::int64_t ties_left = -1;
 };
 [[nodiscard]] TileCut cut_of_tile(const MagnitudeCut& cut, std::int64_t tile);
+/// Whether the tile's next entry survives, of these magnitude bits. To be asked for all, in order.
+[[nodiscard]] inline bool survives(TileCut& cut, std::uint32_t bits) {
+  if (bits != cut.at_least || cut.ties_left < 0) {
+    return bits >= cut.at_least;
+  }
+  if (cut.ties_left == 0) {
+    return false;
+  }
+  --cut.ties_left;
+  return true;
+}
 
 }  // namespace growmerge::merging

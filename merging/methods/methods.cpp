@@ -4,9 +4,25 @@
 
 #include "core/base/config.h"
 #include "core/base/error.h"
+#include "merging/methods/arcee_fusion.h"
+#include "merging/methods/breadcrumbs.h"
+#include "merging/methods/breadcrumbs_ties.h"
+#include "merging/methods/dare_linear.h"
 #include "merging/methods/dare_ties.h"
+#include "merging/methods/della.h"
+#include "merging/methods/della_linear.h"
 #include "merging/methods/fisher.h"
+#include "merging/methods/karcher.h"
 #include "merging/methods/linear.h"
+#include "merging/methods/model_stock.h"
+#include "merging/methods/multislerp.h"
+#include "merging/methods/nearswap.h"
+#include "merging/methods/nuslerp.h"
+#include "merging/methods/passthrough.h"
+#include "merging/methods/ram.h"
+#include "merging/methods/ramplus_tl.h"
+#include "merging/methods/sce.h"
+#include "merging/methods/slerp.h"
 #include "merging/methods/task_arithmetic.h"
 #include "merging/methods/ties.h"
 
@@ -14,7 +30,10 @@ namespace growmerge::merging {
 namespace {
 
 // In the order of help and docs.
-constexpr Method kMethods[] = {kLinear, kTaskArithmetic, kTies, kDareTies, kFisher};
+constexpr Method kMethods[] = {
+    kLinear, kSlerp,      kNuslerp,   kMultislerp,  kKarcher,         kModelStock,  kTaskArithmetic,
+    kTies,   kDareLinear, kDareTies,  kBreadcrumbs, kBreadcrumbsTies, kDella,       kDellaLinear,
+    kSce,    kRam,        kRamPlusTl, kNearswap,    kArceeFusion,     kPassthrough, kFisher};
 
 }  // namespace
 

@@ -119,7 +119,7 @@ TEST(Recipe, RefusesUnknownNamesWithPlaceAndNearest) {
 
 TEST(Recipe, SaysWhereAParameterOfAnotherPlaceOrMethodBelongs) {
   EXPECT_ERROR(parse("merge_method: linear\nmodels: [{model: /a}]\nparameters: {lambda: 1}"),
-               kInvalidArgument, "linear has no lambda", "task_arithmetic, ties, dare_ties");
+               kInvalidArgument, "linear has no lambda", "task_arithmetic, ties, dare_linear");
   EXPECT_ERROR(parse("merge_method: ties\nbase_model: /b\nmodels:\n"
                      "- {model: /a, parameters: {lambda: 1}}"),
                kInvalidArgument, "r.yaml:4", "ties takes it under the top level's parameters");

@@ -58,6 +58,8 @@ struct Fixture {
     }
     task.name = "t";
     task.num_elements = static_cast<std::int64_t>(base.size());
+    task.shape = {task.num_elements};
+    task.has_base = method.needs.base != BaseUse::kNone;
     task.base = source(base);
     for (std::size_t m = 0; m < models.size(); ++m) {
       TensorTask::Input input;
@@ -67,11 +69,26 @@ struct Fixture {
       task.inputs.push_back(input);
     }
     set_defaults(method, Parameter::Scope::kTensor, task.arguments);
+    for (const Parameter& parameter : method.parameters) {
+      if (parameter.scope == Parameter::Scope::kTensor && !parameter.fallback) {
+        task.arguments.set(parameter, 0.3);
+      }
+    }
+    if (method.needs.max_models != 0) {
+      task.inputs.resize(std::min(task.inputs.size(), method.needs.max_models));
+    }
     task.out.dtype = at::kFloat;
     task.out.label = "tensor 't'";
     task.out.put = [this](std::uint64_t offset, std::span<const std::byte> bytes) {
       std::memcpy(reinterpret_cast<std::byte*>(out.data()) + offset, bytes.data(), bytes.size());
     };
+  }
+  /// The tensor as a matrix with rows of `length`, and what does not fill one left out.
+  void shape_as_rows(std::int64_t length) {
+    task.num_elements = task.num_elements / length * length;
+    task.shape = {task.num_elements / length, length};
+    base.resize(static_cast<std::size_t>(task.num_elements));
+    out.resize(base.size());
   }
   [[nodiscard]] double delta(std::size_t m, std::size_t i) const {
     return models[m][i] - base[i];  // as float32 sees it

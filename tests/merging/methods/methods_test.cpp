@@ -84,8 +84,9 @@ TEST(EveryMethod, NamesTheModelThatHoldsNaN) {
         input.fisher = source(fisher);
         input.arguments.set(kDensity, 0.5);
       }
-      f.models[1].back() = bad;
-      EXPECT_ERROR(method.merge(f.task), kCorrupt, "model 1", "NaN or infinity");
+      const std::size_t last = f.task.inputs.size() - 1;
+      f.models[last].back() = bad;
+      EXPECT_ERROR(method.merge(f.task), kCorrupt, concat("model ", last), "NaN or infinity");
     }
   }
 }

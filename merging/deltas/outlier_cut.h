@@ -1,0 +1,35 @@
+// Differences without their largest and their smallest entries: what Model Breadcrumbs keeps.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "merging/deltas/magnitude_select.h"
+#include "merging/tensor_task.h"
+
+namespace growmerge::merging {
+
+/// Of n entries, int(density n) survive: those behind the int(gamma n) with the largest magnitude
+/// (fewer where not as many are left), in the order of magnitude, of equal ones by index. All where
+/// density is 1.
+struct OutlierCuts {
+  std::vector<MagnitudeCut> kept;     // of each model: what is not dropped at the lower end
+  std::vector<MagnitudeCut> dropped;  // and of that, what is dropped at the upper
+};
+[[nodiscard]] OutlierCuts outlier_cuts(const TensorTask& task);
+
+/// Of one tile of one model; entries must be asked for in order.
+class OutlierCut {
+ public:
+  OutlierCut(const OutlierCuts& cuts, std::size_t model, std::int64_t tile)
+      : kept_(cut_of_tile(cuts.kept[model], tile)),
+        dropped_(cut_of_tile(cuts.dropped[model], tile)) {}
+  /// delta = weight (x - base) where that survives, else 0; sum += delta.
+  void cut_and_add(const float* x, const float* base, float weight, std::int64_t count,
+                   float* delta, float* sum);
+
+ private:
+  TileCut kept_, dropped_;
+};
+
+}  // namespace growmerge::merging

@@ -1,0 +1,100 @@
+#include "merging/methods/nuslerp.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "merging/deltas/gram.h"
+
+namespace growmerge::merging {
+namespace {
+
+/// How much of both goes into the result, where their norms and product are these.
+std::pair<double, double> shares(double norm_1, double norm_2, double product, double t) {
+  constexpr double kSmallNorm = 1e-7;
+  constexpr double kColinear = 1e-16;
+  const double cosine = std::clamp(
+      product / (std::max(norm_1, kSmallNorm) * std::max(norm_2, kSmallNorm)), -1.0, 1.0);
+  if (1.0 - cosine * cosine <= kColinear) {
+    return {1.0 - t, t};
+  }
+  const double omega = std::acos(cosine);
+  return {std::sin((1.0 - t) * omega) / std::sin(omega), std::sin(t * omega) / std::sin(omega)};
+}
+
+Combination combination_of(const TensorTask& task, const Gram& gram, double t) {
+  const auto [a, b] = shares(gram.norm(0), gram.norm(1), gram.at(0, 1), t);
+  return {.models = {a, b}, .base = task.has_base ? 1.0 : 0.0};
+}
+
+/// The first dimension is summed over: shares for each column, from running sums over the rows.
+void merge_by_columns(const TensorTask& task, double t) {
+  const std::int64_t columns = row_length(task);
+  const auto width = static_cast<std::size_t>(columns);
+  std::vector<double> squares_1(width), squares_2(width), products(width);
+  std::vector<float> a(width), b(width), base(width);
+  const auto load_row = [&](std::int64_t at, std::int64_t count) {
+    task.inputs[0].weights.load(at, count, a.data());
+    task.inputs[1].weights.load(at, count, b.data());
+    if (task.has_base) {
+      task.base.load(at, count, base.data());
+      for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+        a[i] -= base[i];
+        b[i] -= base[i];
+      }
+    }
+  };
+  for (std::int64_t at = 0; at < task.num_elements; at += columns) {
+    load_row(at, columns);
+    for (std::size_t i = 0; i < width; ++i) {
+      squares_1[i] += static_cast<double>(a[i]) * a[i];
+      squares_2[i] += static_cast<double>(b[i]) * b[i];
+      products[i] += static_cast<double>(a[i]) * b[i];
+    }
+  }
+  std::vector<std::pair<double, double>> columns_shares(width);
+  for (std::size_t i = 0; i < width; ++i) {
+    columns_shares[i] = shares(std::sqrt(squares_1[i]), std::sqrt(squares_2[i]), products[i], t);
+  }
+  for_each_output_tile(task, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
+    float* out = tile_scratch(4);
+    float* x = out + kTileElements;
+    float* y = x + kTileElements;
+    float* origin = y + kTileElements;
+    task.inputs[0].weights.load(offset, count, x);
+    task.inputs[1].weights.load(offset, count, y);
+    std::fill_n(origin, count, 0.0F);
+    if (task.has_base) {
+      task.base.load(offset, count, origin);
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto& [p, q] = columns_shares[static_cast<std::size_t>((offset + i) % columns)];
+      out[i] = static_cast<float>(origin[i] + p * static_cast<double>(x[i] - origin[i]) +
+                                  q * static_cast<double>(y[i] - origin[i]));
+    }
+    return out;
+  });
+}
+
+}  // namespace
+
+void nuslerp_merge(const TensorTask& task) {
+  constexpr double kSmallSum = 1e-6;
+  const double first = task.inputs[0].arguments.number(kWeight);
+  const double second = task.inputs[1].arguments.number(kWeight);
+  const double t = std::abs(first + second) < kSmallSum ? 0.5 : second / (first + second);
+  if (task.arguments.flag(kNuslerpFlatten)) {
+    write_combination(task, combination_of(task, gram_of(task, true), t), true);
+    return;
+  }
+  if (task.arguments.flag(kNuslerpRowWise) && task.shape.size() > 1) {
+    merge_by_columns(task, t);
+    return;
+  }
+  std::vector<Combination> rows;
+  for (const Gram& gram : grams_of_rows(task, true)) {
+    rows.push_back(combination_of(task, gram, t));
+  }
+  write_row_combinations(task, rows, true);
+}
+
+}  // namespace growmerge::merging
