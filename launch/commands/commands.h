@@ -13,6 +13,7 @@ namespace growmerge::launch {
 [[nodiscard]] Command train_command();
 [[nodiscard]] Command stats_command();
 [[nodiscard]] Command merge_command();
+[[nodiscard]] Command extract_command();
 [[nodiscard]] Command eval_command();
 [[nodiscard]] Command run_command();
 [[nodiscard]] Command report_command();

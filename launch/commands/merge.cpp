@@ -184,11 +184,23 @@ void work(const YamlNode& node, StageRun& run) {
   run.manifest.notes = ledger.notes;
 }
 
+/// Whether a path is a recipe's and not MODEL+ADAPTER.
+bool is_recipe(const std::string& path) {
+  return path.find('+') == std::string::npos || fs::exists(path);
+}
+
+/// The recipe that merges an adapter into its model.
+YamlNode recipe_of(const std::string& model) {
+  return parse_yaml_text("merge_method: linear\nmodels:\n- model: " + yaml_quote(model) +
+                             "\n  parameters: {weight: 1}\n",
+                         "command line");
+}
+
 /// A file of several recipes: those with a name go to OUT-parts/NAME, the last one to OUT.
 std::vector<StageOfFile> split_recipes(const CommandLine& line) {
   const std::string path =
       line.config_path.empty() && line.paths.size() == 1 ? line.paths.front() : line.config_path;
-  if (path.empty()) {
+  if (path.empty() || !is_recipe(path)) {
     return {};
   }
   const std::vector<YamlNode> documents = parse_yaml_documents(read_file(path), path);
@@ -224,7 +236,7 @@ Command merge_command() {
   Command out;
   out.name = "merge";
   out.doc = "recipe (mergekit's YAML) -> checkpoint, streamed in little memory";
-  out.usage = "--config RECIPE.yaml --out DIR";
+  out.usage = "[--config] RECIPE.yaml --out DIR\n       growmerge merge MODEL+ADAPTER --out DIR";
   out.details =
       "docs/methods/merging.md says what a recipe holds, docs/methods/merge-methods.md how each "
       "method\n"
@@ -245,7 +257,7 @@ Command merge_command() {
     }
     GM_CHECK(config.entries.empty(), kInvalidArgument,
              "'merge': give the recipe as path or as --config, not both");
-    config = parse_yaml_file(paths.front());
+    config = is_recipe(paths.front()) ? parse_yaml_file(paths.front()) : recipe_of(paths.front());
   };
   return out;
 }

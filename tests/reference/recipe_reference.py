@@ -248,6 +248,43 @@ def check_adapters(root):
     assert "DoRA" in run(root, recipe, "dora-out", expect=2)
 
 
+def check_extraction(root):
+    """Full rank gives the model back; a truncated one is float64's best product of that rank, and PEFT reads both."""
+    make_model(root / "base", 60, tied=False)
+    changed = AutoModelForCausalLM.from_pretrained(root / "base")
+    torch.manual_seed(61)
+    with torch.no_grad():
+        for name, parameter in changed.named_parameters():
+            if "norm" in name or "embed" in name or "proj" in name:
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    changed.save_pretrained(root / "model")
+    wanted = {k: v.double() for k, v in weights(root / "model").items()}
+    origin = {k: v.double() for k, v in weights(root / "base").items()}
+    for label, options in (("full", ["rank=64"]), ("cut", ["rank=3"]), ("energy", ["rank=64", "energy=0.6"])):
+        command = [PROGRAM, "extract", root / "model", root / "base", "--out", root / label]
+        done = subprocess.run(command + [w for o in options for w in ("--set", o)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        merge = [PROGRAM, "merge", f"{root / 'base'}+{root / label}", "--out", root / f"{label}-out"]
+        done = subprocess.run(merge, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        ours = {k: v.double() for k, v in weights(root / f"{label}-out").items()}
+        peer = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(root / "base"), root / label)
+        peer = {k: v.double() for k, v in peer.merge_and_unload().state_dict().items()}
+        worst = 0.0
+        for name in wanted:
+            expected = wanted[name]
+            if "proj" in name:
+                u, s, vt = torch.linalg.svd(wanted[name] - origin[name], full_matrices=False)
+                rank = {"full": len(s), "cut": 3}.get(label)
+                if rank is None:
+                    rank = int((torch.cumsum(s**2, 0) < 0.6 * (s**2).sum()).sum()) + 1
+                expected = origin[name] + (u[:, :rank] * s[:rank]) @ vt[:rank]
+            for found in (ours[name], peer[name]):
+                worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
+        print(f"extracted {label}: {worst:.1e} relative")
+        assert worst <= 1e-6, (label, worst)
+
+
 def check_documents(root):
     for seed, name in enumerate("abc"):
         make_model(root / name, 50 + seed)
@@ -273,7 +310,7 @@ def main():
         print(f"skipped: needs {PROGRAM}")
         sys.exit(77)
     checks = [check_slices, lambda r: check_tokenizers(r, True), lambda r: check_tokenizers(r, False), check_mixed_heads,
-              check_adapters, check_documents]
+              check_adapters, check_extraction, check_documents]
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             check(Path(folder))
