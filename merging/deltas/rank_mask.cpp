@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/random.h"
@@ -16,26 +17,79 @@ namespace {
 
 constexpr double kSmallNorm = 1e-7;
 
-/// Places of `keys` in ascending order, equal ones by index: three passes of 11 bits.
+/// Places of `keys` in ascending order, equal ones by index: passes of 8 bits, those in which all
+/// keys are alike left out.
 void sort_places(const std::vector<std::uint32_t>& keys, std::vector<std::uint32_t>& places,
                  std::vector<std::uint32_t>& spare) {
-  constexpr std::uint32_t kBits = 11;
-  constexpr std::uint32_t kBins = 1U << kBits;
-  for (std::size_t i = 0; i < keys.size(); ++i) {
+  constexpr std::size_t kBins = 256;
+  constexpr std::size_t kPasses = 4;
+  const std::size_t count = keys.size();
+  const std::uint32_t* key = keys.data();
+  std::array<std::array<std::uint32_t, kBins>, kPasses> counts{};
+  for (std::size_t i = 0; i < count; ++i) {
     places[i] = static_cast<std::uint32_t>(i);
+    for (std::size_t pass = 0; pass < kPasses; ++pass) {
+      ++counts[pass][(key[i] >> (8 * pass)) & 255U];
+    }
   }
-  for (std::uint32_t shift = 0; shift < 32; shift += kBits) {
-    std::array<std::uint32_t, kBins + 1> starts{};
-    for (const std::uint32_t key : keys) {
-      ++starts[((key >> shift) & (kBins - 1)) + 1];
+  for (std::size_t pass = 0; pass < kPasses; ++pass) {
+    std::array<std::uint32_t, kBins>& starts = counts[pass];
+    const std::size_t shift = 8 * pass;
+    if (count == 0 || starts[(key[0] >> shift) & 255U] == count) {
+      continue;
     }
-    for (std::size_t bin = 0; bin < kBins; ++bin) {
-      starts[bin + 1] += starts[bin];
+    std::uint32_t start = 0;
+    for (std::uint32_t& bin : starts) {
+      start += std::exchange(bin, start);
     }
-    for (const std::uint32_t place : places) {
-      spare[starts[(keys[place] >> shift) & (kBins - 1)]++] = place;
+    const std::uint32_t* from = places.data();
+    std::uint32_t* to = spare.data();
+    for (std::size_t i = 0; i < count; ++i) {
+      to[starts[(key[from[i]] >> shift) & 255U]++] = from[i];
     }
     places.swap(spare);
+  }
+}
+
+/// x = |x - base|, and its bits; their sum.
+double to_magnitudes(const float* base, std::int64_t count, float* x, std::uint32_t* bits) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    x[i] = std::fabs(x[i] - base[i]);
+    std::memcpy(bits + i, x + i, sizeof(float));
+    sum += static_cast<double>(x[i]);
+  }
+  return sum;
+}
+
+/// Sets the bits of the places that survive, which stand in ascending order of magnitude: place
+/// number r with the probability lowest + step r. The sum of their magnitudes. Every second branch
+/// would be mispredicted, so there is none.
+double draw(const std::uint32_t* places, const std::uint32_t* words, const float* magnitudes,
+            std::int64_t count, double lowest, double step, std::uint64_t* bits) {
+  double sum = 0.0;
+  for (std::int64_t rank = 0; rank < count; ++rank) {
+    const std::uint32_t place = places[rank];
+    const auto threshold =
+        static_cast<std::int64_t>((lowest + step * static_cast<double>(rank)) * 0x1p32);
+    const std::uint64_t is_kept = static_cast<std::int64_t>(words[place]) < threshold ? 1 : 0;
+    bits[place / 64] |= is_kept << (place % 64);
+    sum += static_cast<double>(magnitudes[place]) * static_cast<double>(is_kept);
+  }
+  return sum;
+}
+
+/// delta = x - base where the bit of its place is set, else 0, for places [first, first + count).
+void keep_run(const std::uint64_t* bits, std::int64_t first, std::int64_t count, const float* x,
+              const float* base, float* delta) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t place = first + i;
+    const std::uint64_t is_kept = (bits[place / 64] >> (place % 64)) & 1U;
+    const float value = x[i] - base[i];
+    std::uint32_t value_bits = 0;
+    std::memcpy(&value_bits, &value, sizeof(value));
+    value_bits &= 0U - static_cast<std::uint32_t>(is_kept);
+    std::memcpy(delta + i, &value_bits, sizeof(value_bits));
   }
 }
 
@@ -102,28 +156,15 @@ void RankMasks::make_row(const TensorTask& task, std::size_t model, std::int64_t
     task.inputs[model].weights.load(row * length_ + at, count, s.x.data() + at);
     task.base.load(row * length_ + at, count, s.base.data() + at);
   }
-  const auto size = static_cast<std::size_t>(length_);
-  for (std::size_t i = 0; i < size; ++i) {
-    const float magnitude = std::fabs(s.x[i] - s.base[i]);
-    std::memcpy(&s.keys[i], &magnitude, sizeof(magnitude));
-    sums[0] += static_cast<double>(magnitude);
-    s.x[i] = magnitude;
-  }
+  sums[0] = to_magnitudes(s.base.data(), length_, s.x.data(), s.keys.data());
   sort_places(s.keys, s.places, s.spare);
   const auto blocks = static_cast<std::int64_t>(s.words.size() / 4);
   philox_fill(task.seed, streams_[model], static_cast<std::uint64_t>(row * blocks), blocks,
               s.words.data());
-  std::uint64_t* bits = bits_[model].data() + row * words_;
-  const double lowest = densities_[model] - epsilons_[model];
-  for (std::size_t rank = 0; rank < size; ++rank) {
-    const double share = size > 1 ? static_cast<double>(rank) / static_cast<double>(size - 1) : 0.5;
-    const double probability = lowest + 2.0 * epsilons_[model] * share;
-    const std::size_t place = s.places[rank];
-    if (static_cast<double>(s.words[place]) < probability * 0x1p32) {
-      bits[place / 64] |= std::uint64_t{1} << (place % 64);
-      sums[1] += static_cast<double>(s.x[place]);
-    }
-  }
+  const double step = length_ > 1 ? 2.0 * epsilons_[model] / static_cast<double>(length_ - 1) : 0.0;
+  const double lowest = densities_[model] - (length_ > 1 ? epsilons_[model] : 0.0);
+  sums[1] = draw(s.places.data(), s.words.data(), s.x.data(), length_, lowest, step,
+                 bits_[model].data() + row * words_);
 }
 
 void RankMasks::keep(std::size_t model, std::int64_t offset, std::int64_t count, const float* x,
@@ -134,15 +175,12 @@ void RankMasks::keep(std::size_t model, std::int64_t offset, std::int64_t count,
     }
     return;
   }
-  std::int64_t row = offset / length_;
-  std::int64_t place = offset % length_;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint64_t word = bits_[model][static_cast<std::size_t>(row * words_ + place / 64)];
-    delta[i] = ((word >> (place % 64)) & 1U) != 0 ? x[i] - base[i] : 0.0F;
-    if (++place == length_) {
-      place = 0;
-      ++row;
-    }
+  for (std::int64_t done = 0; done < count;) {
+    const std::int64_t row = (offset + done) / length_;
+    const std::int64_t place = (offset + done) % length_;
+    const std::int64_t run = std::min(count - done, length_ - place);
+    keep_run(bits_[model].data() + row * words_, place, run, x + done, base + done, delta + done);
+    done += run;
   }
 }
 
