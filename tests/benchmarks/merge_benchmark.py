@@ -1,6 +1,6 @@
 """Merging five 180M models in bfloat16: mergekit and growmerge alternately, in one run.
 
-usage: merge_benchmark.py [--small] [--rounds N] [--dir DIR] [--methods linear,ties,dare_ties] [--json FILE]
+usage: merge_benchmark.py [--small] [--rounds N] [--dir DIR] [--methods linear,ties,...] [--json FILE]
 
 Prints wall time (median), the ratio, and peak memory: resident (mapped files included) and anonymous
 (what a program really needs). Start-up is included on both sides, and on ours the hashes of inputs and
@@ -22,7 +22,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from side_by_side import PROGRAM, in_turns, keep, measure, row
 
 MERGEKIT = Path(sys.executable).parent / "mergekit-yaml"
-TARGETS = {"linear": 8, "ties": 30, "dare_ties": 12}
+TARGETS = {"linear": 8, "ties": 30, "dare_ties": 12, "dare_linear": 12, "della": 10, "breadcrumbs": 10, "model_stock": 6,
+           "multislerp": 6, "sce": 6}
+SPARSE = {"ties", "dare_ties", "dare_linear", "della", "breadcrumbs"}
 
 
 def make_models(root, small):
@@ -45,13 +47,14 @@ def make_models(root, small):
 
 
 def recipe_of(root, method):
-    models = [{"model": str(root / f"m{i}"), "parameters": {"weight": 0.2}} for i in range(5)]
+    parameters = {"weight": 0.2, **({"density": 0.5} if method in SPARSE else {})}
+    has_weights = method not in ("model_stock", "sce")
+    models = [{"model": str(root / f"m{i}"), **({"parameters": dict(parameters)} if has_weights else {})} for i in range(5)]
     recipe = {"merge_method": method, "models": models, "dtype": "bfloat16"}
     if method != "linear":
         recipe["base_model"] = str(root / "base")
-    if method != "linear":
-        for model in models:
-            model["parameters"]["density"] = 0.5
+    if method == "sce":
+        recipe["parameters"] = {"select_topk": 0.2}
     path = root / f"{method}.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
@@ -62,7 +65,7 @@ def main():
     parser.add_argument("--small", action="store_true", help="8M-parameter models, for a quick look")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", help="where inputs and outputs go (default: a temporary folder)")
-    parser.add_argument("--methods", default="linear,ties,dare_ties")
+    parser.add_argument("--methods", default=",".join(TARGETS))
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
     if not PROGRAM.exists() or not MERGEKIT.exists():
