@@ -43,9 +43,10 @@ ALLOWED = {0, 2, 3, 4, 5, 6}  # exit codes that mean something
 class Campaign:
     """Runs stages of the experiment, each into a directory of its own, and judges what they leave."""
 
-    def __init__(self, work: Path, seed: int):
+    def __init__(self, work: Path, seed: int, stages):
         self.work = work
         self.seed = seed
+        self.stages = stages
         self.random = random.Random(seed)
         self.faults = []
         self.env = dict(os.environ, OMP_NUM_THREADS="1", XDG_CACHE_HOME=str(work / "cache"), GROWMERGE_TIMEOUT_S="60",
@@ -148,7 +149,7 @@ class Campaign:
 
     def disk(self, every):
         tried = 0
-        for stage in STAGES:
+        for stage in self.stages:
             operations = self.operations(stage)
             for n in range(1 + self.random.randrange(every), len(operations) + 1, every):
                 out = self.work / "counted"  # the same path: the same operations
@@ -164,7 +165,7 @@ class Campaign:
 
     def power(self, every):
         tried = 0
-        for stage in STAGES:
+        for stage in self.stages:
             renames = sum(line.startswith("rename ") for line in self.operations(stage))
             for k in range(1 + self.random.randrange(every), renames + 1, every):
                 out = self.work / "counted"
@@ -321,6 +322,7 @@ def main():
     parser.add_argument("--count", type=int)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--stages", help="of disk and power: eval,report,...", default=",".join(STAGES))
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     plans = {"kills": [("kills", options.count or 300)], "disk": [("disk", options.every)],
@@ -330,7 +332,7 @@ def main():
              "all": [("kills", 300), ("disk", 1), ("power", 1), ("inputs", 100), ("shard", 1), ("fuzz", 1_000_000)]}
     rows = []
     with tempfile.TemporaryDirectory(prefix="growmerge-faults-") as work:
-        campaign = Campaign(Path(work), options.seed)
+        campaign = Campaign(Path(work), options.seed, options.stages.split(","))
         campaign.prepare()
         for name, amount in plans[options.campaign]:
             before, begin = len(campaign.faults), time.time()

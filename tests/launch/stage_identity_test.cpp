@@ -19,9 +19,9 @@ struct Example {
 };
 
 const std::vector<Example>& examples() {
-  static const std::set<std::string> kTrainPlaces = {"microbatch_rows", "device",    "cuda_graphs",
-                                                     "log_every",       "bucket_mb", "peak_tflops",
-                                                     "timeout_s"};
+  static const std::set<std::string> kTrainPlaces = {
+      "microbatch_rows", "device",      "cuda_graphs",        "log_every",
+      "bucket_mb",       "peak_tflops", "checkpoint_minutes", "timeout_s"};
   static const std::vector<Example> table = {
       {"tokenizer",
        "inputs: [{path: in/a.txt, language: nl}]\nspecial_tokens: [xy]\nvocab_size: 400\n"},

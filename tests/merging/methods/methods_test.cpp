@@ -1,5 +1,6 @@
 #include "merging/methods/methods.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -73,6 +74,30 @@ TEST(EveryMethod, ThePageIsUpToDate) {
 TEST(Arguments, ReadingWhatTheRowDoesNotListIsABug) {
   const Fixture f(find_method("linear", "here"));
   EXPECT_ERROR(f.task.arguments.number(kLambda), kInternal, "'lambda'", "not in the method's row");
+}
+
+TEST(EveryMethod, ThreadsChangeNothing) {
+  const int before = at::get_num_threads();
+  for (const Method& method : methods()) {
+    SCOPED_TRACE(method.name);
+    std::vector<Values> results;
+    for (const int threads : {1, 3}) {
+      at::set_num_threads(threads);
+      Fixture f(method);
+      f.shape_as_rows(57);
+      f.task.seed = 3;
+      const Values fisher(f.models[0].size(), 1.0F);
+      for (TensorTask::Input& input : f.task.inputs) {
+        input.fisher = source(fisher);
+        input.arguments.set(kDensity, 0.5);
+        input.model_value = 0.01;
+      }
+      method.merge(f.task);
+      results.push_back(f.out);
+    }
+    EXPECT_EQ(results[0], results[1]);
+  }
+  at::set_num_threads(before);
 }
 
 TEST(EveryMethod, NamesTheModelThatHoldsNaN) {
