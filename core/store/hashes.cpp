@@ -45,10 +45,11 @@ bool has_rested(const FileStamp& stamp) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const std::int64_t rested =
       std::chrono::duration_cast<std::chrono::nanoseconds>(now).count() - stamp.changed_ns;
-  if (rested < 0 || rested >= kRest_ns) {
-    return rested >= 0;  // the file system's clock may be another's and ahead of ours
+  if (rested >= kRest_ns) {
+    return true;
   }
-  if (stamp.bytes < kWorthARest) {
+  // Below 0 the file system's clock is another's and ahead of ours, or ours was set back.
+  if (rested < 0 || stamp.bytes < kWorthARest) {
     return false;
   }
   std::this_thread::sleep_for(std::chrono::nanoseconds(kRest_ns - rested));

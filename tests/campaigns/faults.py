@@ -7,6 +7,8 @@ bytes of an undisturbed run.
   faults.py power   [--every N]   power is lost at every rename: what was not synced is gone
   faults.py inputs  [--count N]   an input is rewritten or cut at a random moment
   faults.py shard   [--every N]   every byte of a shard is changed, to three values
+  faults.py clock                 the time of day jumps an hour ahead and back, at every look
+  faults.py audit                 the same bytes on other numbers of ranks and threads, where the docs promise it
   faults.py fuzz    [--count N]   changed files for every parser (fuzz.cpp)
   faults.py small                 a little of each: what the tests run
   faults.py all --write FILE      all of it, and the table of docs/results/faults.md
@@ -215,6 +217,34 @@ class Campaign:
                 self.fault(what, stage, f"{file} is of neither content")
         remove(Path(f"{out}-first"))
 
+    def clock(self, seconds):
+        for stage in self.stages:
+            out = self.work / "counted"
+            done = self.run(stage, out, **shim(out, IO_SHIM_CLOCK=str(seconds)))
+            if done.returncode != 0:
+                self.fault("jumping clock", stage, f"exit {done.returncode}: {done.stderr[-400:]}")
+            self.judge("jumping clock", stage, out, 1, must_finish=True)
+            remove(out)
+        return len(self.stages)
+
+    def audit(self, threads):
+        """Ranks for tokenizing, threads for what is one process; training and scores promise rounding alone."""
+        tried = 0
+        variants = [("shards", ranks, 1) for ranks in (2, 4)]
+        variants += [(stage, 1, threads) for stage in
+                     ("text", "tokenizer", "shards", "grown", "merge-ties", "merge-fisher", "samples", "report")]
+        for stage, ranks, number in variants:
+            same, _, _ = self.reference(stage)
+            out = self.work / "audited"
+            done = self.run(stage, out, ranks, OMP_NUM_THREADS=str(number))
+            found = hashes(out) if done.returncode == 0 else {}
+            for file, value in same.items():
+                if file not in ("manifest.json", "config.yaml") and found.get(file) != value:  # which say how many ranks
+                    self.fault(f"{ranks} ranks, {number} threads", stage, f"{file} differs: {done.stderr[-200:]}")
+            remove(out)
+            tried += 1
+        return tried
+
     def fuzz(self, count):
         """Seeds are the files of the tiny experiment."""
         made, seeds = self.made, self.work / "seeds"
@@ -318,7 +348,7 @@ def remove(out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("campaign", choices=["kills", "disk", "power", "inputs", "shard", "fuzz", "small", "all"])
+    parser.add_argument("campaign", choices=["kills", "disk", "power", "inputs", "shard", "fuzz", "clock", "audit", "small", "all"])
     parser.add_argument("--count", type=int)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -328,8 +358,9 @@ def main():
     plans = {"kills": [("kills", options.count or 300)], "disk": [("disk", options.every)],
              "power": [("power", options.every)], "inputs": [("inputs", options.count or 100)],
              "shard": [("shard", options.every)], "fuzz": [("fuzz", options.count or 1_000_000)],
-             "small": [("kills", 6), ("disk", 150), ("power", 15), ("inputs", 7), ("shard", 499), ("fuzz", 1000)],
-             "all": [("kills", 300), ("disk", 1), ("power", 1), ("inputs", 100), ("shard", 1), ("fuzz", 1_000_000)]}
+             "clock": [("clock", 3600)], "audit": [("audit", 2)],
+             "small": [("kills", 6), ("disk", 150), ("power", 15), ("inputs", 7), ("shard", 499), ("clock", 3600), ("audit", 2), ("fuzz", 1000)],
+             "all": [("kills", 300), ("disk", 1), ("power", 1), ("inputs", 100), ("shard", 1), ("clock", 3600), ("audit", 2), ("fuzz", 1_000_000)]}
     rows = []
     with tempfile.TemporaryDirectory(prefix="growmerge-faults-") as work:
         campaign = Campaign(Path(work), options.seed, options.stages.split(","))

@@ -2,21 +2,23 @@
 // files below $IO_SHIM_DIR alone.
 //   IO_SHIM_LOG=FILE  appends a line for every operation that can fail
 //   IO_SHIM_FAIL=N    the N-th of them fails: no space is left, fsync reports an I/O error
-//   IO_SHIM_CRASH=K   at the K-th rename the machine loses power: what was written and not synced
-//   is
-//                     gone, the rename is on the disk, the process ends
+//   IO_SHIM_CRASH=K   power is lost at the K-th rename, which reaches the disk: what was written and
+//                     not synced does not
+//   IO_SHIM_CLOCK=S   the time of day jumps S seconds ahead and back again, look by look
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <map>
 #include <mutex>
 #include <string>
@@ -127,6 +129,17 @@ void lose_power(const char* from, const char* to) {
 }  // namespace
 
 extern "C" {
+
+int clock_gettime(clockid_t clock, struct timespec* time) {
+  static auto* next = real<int(clockid_t, struct timespec*)>("clock_gettime");
+  static const long jump = std::atol(environment("IO_SHIM_CLOCK"));
+  static std::atomic<unsigned> looks{0};
+  const int result = next(clock, time);
+  if (result == 0 && jump != 0 && clock == CLOCK_REALTIME) {
+    time->tv_sec += ++looks % 2 == 0 ? jump : -jump;
+  }
+  return result;
+}
 
 ssize_t write(int fd, const void* data, std::size_t size) {
   static auto* next = real<ssize_t(int, const void*, std::size_t)>("write");
