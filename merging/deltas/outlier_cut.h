@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "merging/common_parameters.h"
 #include "merging/deltas/magnitude_select.h"
+#include "merging/deltas/sign_election.h"
 #include "merging/tensor_task.h"
 
 namespace growmerge::merging {
@@ -31,5 +33,19 @@ class OutlierCut {
  private:
   TileCut kept_, dropped_;
 };
+
+/// What merge_by_sum() and merge_by_elected_sign() are given to add what survives, weighted.
+[[nodiscard]] inline auto outlier_sparsifier(const TensorTask& task) {
+  return [cuts = outlier_cuts(task), weights = task.of_models(kWeight)](std::int64_t tile) {
+    std::vector<OutlierCut> tile_cuts;
+    for (std::size_t m = 0; m < weights.size(); ++m) {
+      tile_cuts.emplace_back(cuts, m, tile);
+    }
+    return [&weights, tile_cuts](std::size_t m, const Block& block) mutable {
+      tile_cuts[m].cut_and_add(block.x, block.base, weights[m], block.count, block.delta,
+                               block.elected);
+    };
+  };
+}
 
 }  // namespace growmerge::merging

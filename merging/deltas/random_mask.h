@@ -6,8 +6,11 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "merging/common_parameters.h"
+#include "merging/deltas/sign_election.h"
 #include "merging/tensor_task.h"
 
 namespace growmerge::merging {
@@ -33,5 +36,21 @@ void keep_drawn(const RandomMask& mask, std::int64_t offset, std::int64_t count,
 
 /// delta *= factor weight; sum += delta.
 void rescale_and_add(float factor, float weight, std::int64_t count, float* delta, float* sum);
+
+/// What merge_by_sum() and merge_by_elected_sign() are given to add what survives, rescaled where
+/// the argument `rescale` says so, and weighted.
+[[nodiscard]] inline auto random_sparsifier(const TensorTask& task) {
+  std::vector<RandomMask> masks = random_masks(task);
+  std::vector<float> factors = task.arguments.flag(kRescale)
+                                   ? rescale_factors(task, masks)
+                                   : std::vector<float>(masks.size(), 1.0F);
+  return [masks = std::move(masks), factors = std::move(factors),
+          weights = task.of_models(kWeight)](std::int64_t) {
+    return [&](std::size_t m, const Block& block) {
+      keep_drawn(masks[m], block.offset, block.count, block.x, block.base, block.delta);
+      rescale_and_add(factors[m], weights[m], block.count, block.delta, block.elected);
+    };
+  };
+}
 
 }  // namespace growmerge::merging

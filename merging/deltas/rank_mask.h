@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "merging/common_parameters.h"
+#include "merging/deltas/random_mask.h"
+#include "merging/deltas/sign_election.h"
 #include "merging/tensor_task.h"
 
 namespace growmerge::merging {
@@ -35,5 +38,18 @@ class RankMasks {
   std::vector<std::vector<std::uint64_t>> bits_;
   std::vector<float> factors_;
 };
+
+/// What merge_by_sum() and merge_by_elected_sign() are given to add what survives, rescaled where
+/// the argument `rescale` says so, and weighted.
+[[nodiscard]] inline auto rank_sparsifier(const TensorTask& task) {
+  return [masks = RankMasks(task), rescale = task.arguments.flag(kRescale),
+          weights = task.of_models(kWeight)](std::int64_t) {
+    return [&](std::size_t m, const Block& block) {
+      masks.keep(m, block.offset, block.count, block.x, block.base, block.delta);
+      rescale_and_add(rescale ? masks.factor(m) : 1.0F, weights[m], block.count, block.delta,
+                      block.elected);
+    };
+  };
+}
 
 }  // namespace growmerge::merging

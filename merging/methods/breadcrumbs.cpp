@@ -1,25 +1,10 @@
 #include "merging/methods/breadcrumbs.h"
 
-#include <vector>
-
 #include "merging/deltas/delta_sum.h"
 #include "merging/deltas/outlier_cut.h"
 
 namespace growmerge::merging {
 
-void breadcrumbs_merge(const TensorTask& task) {
-  const std::vector<float> weights = task.of_models(kWeight);
-  const OutlierCuts cuts = outlier_cuts(task);
-  merge_by_sum(task, [&](std::int64_t tile) {
-    std::vector<OutlierCut> tile_cuts;
-    for (std::size_t m = 0; m < weights.size(); ++m) {
-      tile_cuts.emplace_back(cuts, m, tile);
-    }
-    return [&weights, tile_cuts](std::size_t m, const Block& block) mutable {
-      tile_cuts[m].cut_and_add(block.x, block.base, weights[m], block.count, block.delta,
-                               block.elected);
-    };
-  });
-}
+void breadcrumbs_merge(const TensorTask& task) { merge_by_sum(task, outlier_sparsifier(task)); }
 
 }  // namespace growmerge::merging

@@ -1,24 +1,12 @@
 #include "merging/methods/dare_ties.h"
 
-#include <vector>
-
 #include "merging/deltas/random_mask.h"
 #include "merging/deltas/sign_election.h"
 
 namespace growmerge::merging {
+
 void dare_ties_merge(const TensorTask& task) {
-  const std::vector<float> weights = task.of_models(kWeight);
-  const std::vector<RandomMask> masks = random_masks(task);
-  const std::vector<float> factors = task.arguments.flag(kRescale)
-                                         ? rescale_factors(task, masks)
-                                         : std::vector<float>(masks.size(), 1.0F);
-  // The second pass draws the same bits again: cheaper than keeping masks.
-  merge_by_elected_sign(task, [&](std::int64_t) {
-    return [&](std::size_t m, const Block& block) {
-      keep_drawn(masks[m], block.offset, block.count, block.x, block.base, block.delta);
-      rescale_and_add(factors[m], weights[m], block.count, block.delta, block.elected);
-    };
-  });
+  merge_by_elected_sign(task, random_sparsifier(task));
 }
 
 }  // namespace growmerge::merging

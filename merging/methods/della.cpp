@@ -1,24 +1,10 @@
 #include "merging/methods/della.h"
 
-#include <vector>
-
-#include "merging/deltas/random_mask.h"
 #include "merging/deltas/rank_mask.h"
 #include "merging/deltas/sign_election.h"
 
 namespace growmerge::merging {
 
-void della_merge(const TensorTask& task) {
-  const std::vector<float> weights = task.of_models(kWeight);
-  const RankMasks masks(task);
-  const bool rescale = task.arguments.flag(kRescale);
-  merge_by_elected_sign(task, [&](std::int64_t) {
-    return [&](std::size_t m, const Block& block) {
-      masks.keep(m, block.offset, block.count, block.x, block.base, block.delta);
-      rescale_and_add(rescale ? masks.factor(m) : 1.0F, weights[m], block.count, block.delta,
-                      block.elected);
-    };
-  });
-}
+void della_merge(const TensorTask& task) { merge_by_elected_sign(task, rank_sparsifier(task)); }
 
 }  // namespace growmerge::merging
