@@ -65,6 +65,7 @@ void widen_each(const std::byte* in, std::int64_t count, float* out) {
 }  // namespace
 
 void TileSource::load(std::int64_t offset, std::int64_t count, float* out) const {
+  GM_ASSERT(count <= kTileElements);
   if (compute) {
     compute(offset, count, out);
     GM_CHECK(!any_non_finite(out, count), kCorrupt, label, " becomes NaN or infinity");

@@ -41,7 +41,9 @@ std::vector<double> mean_direction(const Gram& gram, const std::vector<double>& 
       unit[i] = inverse[i];
       const double cosine = std::clamp(gram.product(mean, unit), -1.0, 1.0);
       const double angle = std::acos(cosine);
-      if (inverse[i] == 0.0 || angle < tolerance) {
+      // On the opposite side of the sphere every direction is as good: rounding would choose one.
+      constexpr double kOpposite = 1e-6;
+      if (inverse[i] == 0.0 || angle < tolerance || std::sin(angle) < kOpposite) {
         continue;
       }
       const double by = share * angle / std::sin(angle);

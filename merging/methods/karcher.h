@@ -8,10 +8,10 @@ namespace growmerge::merging {
 
 /// u_i = theta_i / |theta_i|, those with |theta_i| <= tol left out; from the direction of their
 /// mean on, at most max_iter times: T = sum a (omega_i / sin omega_i) (u_i - cos omega_i u) with
-/// cos omega_i = <u, u_i>, a = 1 / their number, terms with omega_i < tol left out; ended by |T| <
-/// tol; u becomes cos |T| u + sin |T| T / |T|, normed. The result is u sum |theta_i| / M. All
-/// iterates are combinations of the models, so that the Gram matrix is all that is read: two
-/// passes, float64.
+/// cos omega_i = <u, u_i>, a = 1 / their number, terms with omega_i < tol, or whose u_i lies
+/// opposite of u (sin omega_i < 1e-6), left out; ended by |T| < tol; u becomes cos |T| u + sin |T|
+/// T / |T|, normed. The result is u sum |theta_i| / M. All iterates are combinations of the models,
+/// so that the Gram matrix is all that is read: two passes, float64.
 void karcher_merge(const TensorTask& task);
 
 inline constexpr Parameter kKarcherSteps = {.name = "max_iter",

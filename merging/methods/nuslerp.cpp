@@ -26,35 +26,53 @@ Combination combination_of(const TensorTask& task, const Gram& gram, double t) {
   return {.models = {a, b}, .base = task.has_base ? 1.0 : 0.0};
 }
 
-/// The first dimension is summed over: shares for each column, from running sums over the rows.
-void merge_by_columns(const TensorTask& task, double t) {
+/// Columns [begin, begin + count) of both vectors in a row.
+void load_columns(const TensorTask& task, std::int64_t at, std::int64_t count, float* a, float* b,
+                  float* base) {
+  task.inputs[0].weights.load(at, count, a);
+  task.inputs[1].weights.load(at, count, b);
+  if (task.has_base) {
+    task.base.load(at, count, base);
+    for (std::int64_t i = 0; i < count; ++i) {
+      a[i] -= base[i];
+      b[i] -= base[i];
+    }
+  }
+}
+
+/// Shares of each column: the first dimension is summed over, row after row.
+std::vector<std::pair<double, double>> shares_of_columns(const TensorTask& task, double t) {
+  constexpr std::int64_t kColumns = 512;  // of a thread at a time
   const std::int64_t columns = row_length(task);
-  const auto width = static_cast<std::size_t>(columns);
-  std::vector<double> squares_1(width), squares_2(width), products(width);
-  std::vector<float> a(width), b(width), base(width);
-  const auto load_row = [&](std::int64_t at, std::int64_t count) {
-    task.inputs[0].weights.load(at, count, a.data());
-    task.inputs[1].weights.load(at, count, b.data());
-    if (task.has_base) {
-      task.base.load(at, count, base.data());
-      for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-        a[i] -= base[i];
-        b[i] -= base[i];
+  std::vector<std::pair<double, double>> out(static_cast<std::size_t>(columns));
+  for_each_in_parallel((columns + kColumns - 1) / kColumns, [&](std::int64_t group) {
+    const std::int64_t first = group * kColumns;
+    const std::int64_t count = std::min(kColumns, columns - first);
+    double squares_1[kColumns] = {};
+    double squares_2[kColumns] = {};
+    double products[kColumns] = {};
+    float a[kColumns];
+    float b[kColumns];
+    float base[kColumns];
+    for (std::int64_t row = 0; row < task.num_elements; row += columns) {
+      load_columns(task, row + first, count, a, b, base);
+      for (std::int64_t i = 0; i < count; ++i) {
+        squares_1[i] += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+        squares_2[i] += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+        products[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
       }
     }
-  };
-  for (std::int64_t at = 0; at < task.num_elements; at += columns) {
-    load_row(at, columns);
-    for (std::size_t i = 0; i < width; ++i) {
-      squares_1[i] += static_cast<double>(a[i]) * a[i];
-      squares_2[i] += static_cast<double>(b[i]) * b[i];
-      products[i] += static_cast<double>(a[i]) * b[i];
+    for (std::int64_t i = 0; i < count; ++i) {
+      out[static_cast<std::size_t>(first + i)] =
+          shares(std::sqrt(squares_1[i]), std::sqrt(squares_2[i]), products[i], t);
     }
-  }
-  std::vector<std::pair<double, double>> columns_shares(width);
-  for (std::size_t i = 0; i < width; ++i) {
-    columns_shares[i] = shares(std::sqrt(squares_1[i]), std::sqrt(squares_2[i]), products[i], t);
-  }
+  });
+  return out;
+}
+
+void merge_by_columns(const TensorTask& task, double t) {
+  const std::int64_t columns = row_length(task);
+  const std::vector<std::pair<double, double>> columns_shares = shares_of_columns(task, t);
   for_each_output_tile(task, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
     float* out = tile_scratch(4);
     float* x = out + kTileElements;

@@ -217,6 +217,19 @@ TEST(Karcher, OfEqualModelsIsThatModelAndOfZerosZero) {
   EXPECT_EQ(f.out, Values(f.out.size(), 0.0F));
 }
 
+TEST(Karcher, OfOpposedModelsGoesByTheFirst) {
+  Fixture f(kKarcher);
+  f.task.inputs.resize(2);
+  for (const float factor : {-1.0F, -0.5F, -0.3F, -1.7F}) {
+    std::transform(f.models[0].begin(), f.models[0].end(), f.models[1].begin(),
+                   [factor](float x) { return factor * x; });
+    karcher_merge(f.task);
+    // Its direction, or for the tangents' want of one that of the mean of both, which is the same.
+    const double scale = (1.0 + std::abs(factor)) / 2.0;
+    expect_formula(f, [&](std::size_t i) { return scale * f.models[0][i]; });
+  }
+}
+
 /// t of model stock for these differences.
 double stock_share(const std::vector<Vector>& deltas) {
   double cosines = 0.0;
