@@ -40,6 +40,10 @@ std::vector<double> on_the_sphere(const TensorTask& task, const Gram& gram,
     mean[i] = weights[i] * inverse[i];
     radius += weights[i] * gram.norm(i);
   }
+  const bool is_zero = gram.product(inverse, inverse) == 0.0;
+  if (is_zero) {
+    return weights;  // a tensor that no model changed: any combination is the base
+  }
   const double mean_norm = std::sqrt(std::max(0.0, gram.product(mean, mean)));
   if (!(mean_norm >= eps) || mean_norm == 0.0) {
     GM_CHECK(size == 2, kInvalidArgument, "merging tensor '", task.name,

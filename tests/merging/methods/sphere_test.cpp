@@ -179,6 +179,15 @@ TEST(Multislerp, SingleEqualAndOpposedModels) {
   EXPECT_ERROR(multislerp_merge(zero.task), kInvalidArgument, "sum to 0", "normalize_weights");
 }
 
+TEST(Multislerp, OfATensorThatNoModelChangedIsThatTensor) {
+  Fixture f(kMultislerp);
+  for (TensorTask::Input& input : f.task.inputs) {
+    input.weights = source(f.base);
+  }
+  multislerp_merge(f.task);
+  EXPECT_EQ(f.out, f.base);
+}
+
 TEST(Karcher, IsWhereTheTangentsCancelAndHasTheMeanNorm) {
   Fixture f(kKarcher);
   f.models = {random_values("a", 1.0), random_values("b", 2.0), random_values("c", 0.5)};
