@@ -53,7 +53,7 @@ std::vector<double> mean_direction(const Gram& gram, const std::vector<double>& 
       }
     }
     const double length = length_of(gram, tangent);
-    if (length < tolerance) {
+    if (length == 0.0 || length < tolerance) {  // tolerance may be 0
       break;
     }
     for (std::size_t i = 0; i < size; ++i) {

@@ -36,7 +36,7 @@ std::vector<double> on_the_sphere(const TensorTask& task, const Gram& gram,
   std::vector<double> mean(size);     // as a combination of v_i, all below likewise
   double radius = 0.0;
   for (std::size_t i = 0; i < size; ++i) {
-    inverse[i] = 1.0 / (gram.norm(i) + eps);
+    inverse[i] = gram.norm(i) > 0.0 ? 1.0 / (gram.norm(i) + eps) : 0.0;  // eps may be 0
     mean[i] = weights[i] * inverse[i];
     radius += weights[i] * gram.norm(i);
   }

@@ -11,7 +11,9 @@ namespace {
 /// How much of both goes into the result, where their norms and product are these.
 std::pair<double, double> shares(double norm_1, double norm_2, double product, double t) {
   constexpr double kSmallNorm = 1e-7;
-  constexpr double kColinear = 1e-16;
+  // Of a square of a sine. Closer to opposite, the angle is the inputs' rounding and the factors of
+  // an arc grow without bound; closer to equal, the arc is the line.
+  constexpr double kColinear = 1e-12;
   const double cosine = std::clamp(
       product / (std::max(norm_1, kSmallNorm) * std::max(norm_2, kSmallNorm)), -1.0, 1.0);
   if (1.0 - cosine * cosine <= kColinear) {

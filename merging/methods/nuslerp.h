@@ -9,7 +9,8 @@ namespace growmerge::merging {
 /// v_i = theta_i, or theta_i - theta_0 where there is a base; t = w_2 / (w_1 + w_2), 0.5 where that
 /// sum is below 1e-6; omega the angle between v_1 and v_2 (norms of at least 1e-7): sin((1 - t)
 /// omega) / sin omega v_1 + sin(t omega) / sin omega v_2 (plus theta_0); a straight line where they
-/// are colinear (1 - cos^2 <= 1e-16). One angle a tensor where nuslerp_flatten, else one for each
+/// are colinear (1 - cos^2 <= 1e-12; mergekit's 1e-16 lets models that are opposite but for
+/// rounding give values without bound). One angle a tensor where nuslerp_flatten, else one for each
 /// row (for each column where nuslerp_row_wise, as mergekit's first dimension is summed over).
 void nuslerp_merge(const TensorTask& task);
 
