@@ -15,7 +15,8 @@ void nearswap_merge(const TensorTask& task) {
     task.base.load(offset, count, base);
     for (std::int64_t i = 0; i < count; ++i) {
       const float distance = std::max(std::fabs(base[i] - out[i]), kSmallest);
-      const float g = std::clamp(t / distance, 0.0F, 1.0F);
+      // A product with the reciprocal: mergekit's bits.
+      const float g = std::clamp(t * (1.0F / distance), 0.0F, 1.0F);
       out[i] = g * out[i] + (1.0F - g) * base[i];
     }
     return out;

@@ -43,19 +43,20 @@ std::vector<Counts> count_active(const TensorTask& task, float epsilon) {
 }  // namespace
 
 void ramplus_tl_merge(const TensorTask& task) {
-  const double epsilon = task.arguments.number(kRamEpsilon);
-  const auto smallest = static_cast<float>(epsilon);
+  const auto number = [&task](const Parameter& parameter) {
+    return static_cast<float>(task.arguments.number(parameter));
+  };
+  const float epsilon = number(kRamEpsilon);
   std::vector<float> factors;
-  for (const Counts& counts : count_active(task, smallest)) {
-    const double ratio = static_cast<double>(counts.active - counts.alone) /
-                         std::max(static_cast<double>(counts.alone), epsilon);
-    factors.push_back(
-        static_cast<float>(1.0 + task.arguments.number(kRamR) *
-                                     std::clamp(ratio, 0.0, task.arguments.number(kRamAlpha))));
+  for (const Counts& counts : count_active(task, epsilon)) {
+    // Float32 throughout: mergekit's bits.
+    const float ratio = static_cast<float>(counts.active - counts.alone) /
+                        std::max(static_cast<float>(counts.alone), epsilon);
+    factors.push_back(1.0F + number(kRamR) * std::clamp(ratio, 0.0F, number(kRamAlpha)));
   }
   for_each_output_tile(task, [&](std::int64_t, std::int64_t offset, std::int64_t count) {
     thread_local ActiveTile tile;
-    load_active(task, smallest, offset, count, tile);
+    load_active(task, epsilon, offset, count, tile);
     for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
       float sum = 0.0F;
       for (std::size_t m = 0; m < factors.size(); ++m) {
