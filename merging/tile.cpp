@@ -65,7 +65,12 @@ void widen_each(const std::byte* in, std::int64_t count, float* out) {
 }  // namespace
 
 void TileSource::load(std::int64_t offset, std::int64_t count, float* out) const {
-  GM_ASSERT(count <= kTileElements);
+  for (std::int64_t done = 0; done < count; done += kTileElements) {
+    load_tile(offset + done, std::min(kTileElements, count - done), out + done);
+  }
+}
+
+void TileSource::load_tile(std::int64_t offset, std::int64_t count, float* out) const {
   if (compute) {
     compute(offset, count, out);
     GM_CHECK(!any_non_finite(out, count), kCorrupt, label, " becomes NaN or infinity");

@@ -24,12 +24,16 @@ struct TileSource {
   std::span<const std::byte> bytes;
   at::ScalarType dtype = at::ScalarType::Float;
   std::string label;  // "tensor 'x' of 'runs/nl'", for errors
-  /// Where set, load() takes values from here and not from `bytes`. Called by several threads.
+  /// Where set, load() takes values from here and not from `bytes`, at most a tile at a time.
+  /// Called by several threads.
   std::function<void(std::int64_t offset, std::int64_t count, float* out)> compute{};
 
-  /// Elements [offset, offset + count) as float32. Errors: kCorrupt naming the label where one is
-  /// NaN or infinite.
+  /// Elements [offset, offset + count) as float32; any number of them. Errors: kCorrupt naming the
+  /// label where one is NaN or infinite.
   void load(std::int64_t offset, std::int64_t count, float* out) const;
+
+ private:
+  void load_tile(std::int64_t offset, std::int64_t count, float* out) const;
 };
 
 /// The output tensor's place in the file. write() rounds to nearest even, once.

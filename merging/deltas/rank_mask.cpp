@@ -151,11 +151,8 @@ void RankMasks::make_row(const TensorTask& task, std::size_t model, std::int64_t
   if (static_cast<std::int64_t>(s.x.size()) != length_) {
     s = RowScratch(length_);
   }
-  for (std::int64_t at = 0; at < length_; at += kTileElements) {
-    const std::int64_t count = std::min(kTileElements, length_ - at);
-    task.inputs[model].weights.load(row * length_ + at, count, s.x.data() + at);
-    task.base.load(row * length_ + at, count, s.base.data() + at);
-  }
+  task.inputs[model].weights.load(row * length_, length_, s.x.data());
+  task.base.load(row * length_, length_, s.base.data());
   sums[0] = to_magnitudes(s.base.data(), length_, s.x.data(), s.keys.data());
   sort_places(s.keys, s.places, s.spare);
   const auto blocks = static_cast<std::int64_t>(s.words.size() / 4);

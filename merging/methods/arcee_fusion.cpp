@@ -11,14 +11,6 @@
 namespace growmerge::merging {
 namespace {
 
-/// [length] values of a row, which may be longer than a tile.
-void load_row(const TileSource& source, std::int64_t begin, std::vector<float>& row) {
-  const auto length = static_cast<std::int64_t>(row.size());
-  for (std::int64_t at = 0; at < length; at += kTileElements) {
-    source.load(begin + at, std::min(kTileElements, length - at), row.data() + at);
-  }
-}
-
 /// exp(x - max) over their sum, plus 1e-8.
 void to_probabilities(const std::vector<float>& row, std::vector<double>& out) {
   const double high = *std::max_element(row.begin(), row.end());
@@ -40,9 +32,9 @@ std::vector<float> divergences(const TensorTask& task, std::int64_t length) {
     std::vector<float> x(static_cast<std::size_t>(length));
     std::vector<double> p(x.size());
     std::vector<double> q(x.size());
-    load_row(task.inputs[0].weights, row * length, x);
+    task.inputs[0].weights.load(row * length, length, x.data());
     to_probabilities(x, p);
-    load_row(task.base, row * length, x);
+    task.base.load(row * length, length, x.data());
     to_probabilities(x, q);
     double sum = 0.0;
     for (std::size_t i = 0; i < p.size(); ++i) {

@@ -16,7 +16,7 @@ class MappedRows {
   void load(std::int64_t offset, std::int64_t count, float* out) {
     while (count > 0) {
       const std::int64_t column = offset % columns_;
-      const std::int64_t size = std::min({count, columns_ - column, kTileElements});
+      const std::int64_t size = std::min(count, columns_ - column);
       load_part(map_.rows[static_cast<std::size_t>(offset / columns_)], column, size, out);
       out += size;
       offset += size;
@@ -65,9 +65,7 @@ class MappedRows {
       if (row.kind == RowMap::Kind::kPadding) {
         continue;
       }
-      for (std::int64_t column = 0; column < columns_; column += kTileElements) {
-        load_part(row, column, std::min(kTileElements, columns_ - column), one.data() + column);
-      }
+      load_part(row, 0, columns_, one.data());
       ++number;
       for (std::size_t i = 0; i < sum.size(); ++i) {
         sum[i] += static_cast<double>(one[i]);
