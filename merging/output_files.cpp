@@ -1,6 +1,7 @@
 #include "merging/output_files.h"
 
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/log.h"
 #include "core/store/hub_cache.h"
 #include "merging/output_config.h"
@@ -46,7 +47,7 @@ void write_vocabulary(const VocabularyPlan& vocabulary, const fs::path& dir) {
   const fs::path generation = dir / "generation_config.json";
   if (fs::exists(generation)) {
     write_file_atomically(generation,
-                          with_new_token_ids(read_file(generation), vocabulary.new_ids));
+                          with_new_token_ids(read_json_text(generation), vocabulary.new_ids));
   }
 }
 

@@ -51,8 +51,13 @@ std::vector<std::pair<std::string, double>> patterns_of(const Json& config, cons
 double value_of(const std::vector<std::pair<std::string, double>>& patterns,
                 const std::string& module, double otherwise) {
   for (const auto& [pattern, value] : patterns) {
-    if (std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"))) {
-      return value;
+    try {
+      if (std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"))) {
+        return value;
+      }
+    } catch (const std::regex_error& e) {
+      fail(ErrorCode::kCorrupt, kConfig, ": pattern '", pattern,
+           "' is no regular expression that is read here: ", e.what());
     }
   }
   return otherwise;
@@ -68,8 +73,8 @@ bool is_set(const Json& config, const char* key) {
 }
 
 void refuse_what_is_not_merged(const Json& config, const fs::path& path) {
-  const std::string type = config.value("peft_type", "LORA");
-  GM_CHECK(type == "LORA", kUnsupported, "'", path.string(), "': peft_type ", type,
+  const Json type = config.value("peft_type", Json("LORA"));
+  GM_CHECK(type == "LORA", kUnsupported, "'", path.string(), "': peft_type ", type.dump(),
            " is not supported: only LORA is merged");
   struct Refused {
     const char* key;
@@ -120,9 +125,7 @@ std::vector<float> load_floats(const SafetensorsFile& file, const TensorInfo& in
                           .dtype = info.dtype,
                           .label = "tensor '" + info.name + "' of '" + path.string() + "'"};
   std::vector<float> out(static_cast<std::size_t>(info.num_elements()));
-  for (std::int64_t at = 0; at < info.num_elements(); at += kTileElements) {
-    source.load(at, std::min(kTileElements, info.num_elements() - at), out.data() + at);
-  }
+  source.load(0, info.num_elements(), out.data());
   return out;
 }
 
@@ -250,15 +253,18 @@ class Shapes {
           tensor == tensor_name(Role::kEmbedding) || tensor == tensor_name(Role::kHead));
     shapes_[tensor] = shape;
   }
-  void check(const std::string& tensor, const std::vector<std::int64_t>& shape,
-             bool may_have_other_rows = false) const {
+  [[nodiscard]] const std::vector<std::int64_t>& of(const std::string& tensor) const {
     const auto it = shapes_.find(tensor);
     GM_CHECK(it != shapes_.end(), kMismatch, "'", path_.string(), "' changes '", tensor,
              "', which '", model_.dir().string(), "' does not have",
              model_.config().tie_word_embeddings && tensor == tensor_name(Role::kHead)
                  ? " (its head is tied to the embedding)"
                  : "");
-    std::vector<std::int64_t> expected = it->second;
+    return it->second;
+  }
+  void check(const std::string& tensor, const std::vector<std::int64_t>& shape,
+             bool may_have_other_rows = false) const {
+    std::vector<std::int64_t> expected = of(tensor);
     if (may_have_other_rows && shape.size() == expected.size()) {
       expected[0] = shape[0];
     }
@@ -316,6 +322,8 @@ Adapter Adapter::open(const fs::path& dir, const CheckpointReader& model) {
   for (const auto& [module, pair] : parts.factors) {
     GM_CHECK(pair.a != nullptr && pair.b != nullptr, kCorrupt, "'", path.string(), "': module '",
              module, "' has one factor of two");
+    // Patterns are matched with names that are the model's alone.
+    (void)shapes.of(module + ".weight");
     LowRank product = product_of(pair, module, scaling, *out.file_, path);
     shapes.check(module + ".weight", {product.rows, product.columns});
     out.products_.emplace(module + ".weight", std::move(product));

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/json_text.h"
+#include "core/base/white_space.h"
 
 namespace growmerge::merging {
 namespace {
@@ -38,12 +39,6 @@ constexpr NamedTemplate kTemplates[] = {
      "{% elif message['role'] == 'user' %}### Instruction:\n{{ message['content'] }}\n\n"
      "{% else %}### Response:\n{{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
      "{% if add_generation_prompt %}### Response:\n{% endif %}"}};
-
-std::string trimmed(const std::string& text) {
-  const std::size_t begin = text.find_first_not_of(" \t\r\n");
-  const std::size_t end = text.find_last_not_of(" \t\r\n");
-  return begin == std::string::npos ? "" : text.substr(begin, end - begin + 1);
-}
 
 }  // namespace
 
@@ -83,8 +78,9 @@ std::optional<std::string> read_chat_template(const fs::path& dir) {
   // A list of several: the default one.
   if (value.is_array()) {
     for (const auto& one : value) {
-      if (one.is_object() && one.value("name", "") == "default") {
-        return one.value("template", "");
+      const bool is_default = one.is_object() && one.value("name", nlohmann::json()) == "default";
+      if (is_default && one.contains("template") && one["template"].is_string()) {
+        return one["template"].get<std::string>();
       }
     }
   }
@@ -95,7 +91,7 @@ std::optional<std::string> most_common_template(std::span<const fs::path> models
   std::vector<std::pair<std::string, int>> counts;
   for (const fs::path& model : models) {
     const std::optional<std::string> found = read_chat_template(model);
-    const std::string text = found ? trimmed(*found) : "";
+    const std::string text = found ? std::string(strip(*found)) : "";
     if (text.empty()) {
       continue;
     }

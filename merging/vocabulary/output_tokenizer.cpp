@@ -25,7 +25,7 @@ Json parse(const std::string& text, const std::string& name) {
 
 /// The two halves of a merge, which older files write as one string.
 std::optional<std::pair<std::string, std::string>> halves_of(const Json& merge) {
-  if (merge.is_array() && merge.size() == 2) {
+  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
     return std::pair(merge[0].get<std::string>(), merge[1].get<std::string>());
   }
   if (merge.is_string()) {
@@ -40,8 +40,9 @@ std::optional<std::pair<std::string, std::string>> halves_of(const Json& merge) 
 
 bool is_bpe(const Json& json) {
   const Json& model = json["model"];
-  return model.value("type", std::string(model.contains("merges") ? "BPE" : "")) == "BPE" &&
-         model.contains("merges") && model["vocab"].is_object();
+  const Json type = model.value("type", Json());  // older files have none
+  return (type.is_null() || type == "BPE") && model.contains("merges") &&
+         model["merges"].is_array() && model["vocab"].is_object();
 }
 
 /// Whether text comes to both models in the same pieces.

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/json_text.h"
+#include "core/tokenizer/json_fields.h"
 
 namespace growmerge::merging {
 namespace {
@@ -36,9 +37,7 @@ TokenTable parse_token_table(const std::string& tokenizer_json, const std::strin
   const Json& vocab = json["model"]["vocab"];
   if (vocab.is_object()) {
     for (const auto& [token, id] : vocab.items()) {
-      GM_CHECK(id.is_number_integer(), kCorrupt, "'", name, "': the id of '", token,
-               "' is no number");
-      add(out, token, id.get<std::int64_t>(), name);
+      add(out, token, tok::id_value(id, concat("'", name, "': token '", token, "'")), name);
     }
   } else if (vocab.is_array()) {  // Unigram: a piece's place is its id
     std::int64_t id = 0;
@@ -50,10 +49,10 @@ TokenTable parse_token_table(const std::string& tokenizer_json, const std::strin
   }
   if (json.contains("added_tokens") && json["added_tokens"].is_array()) {
     for (const Json& token : json["added_tokens"]) {
-      GM_CHECK(token.is_object() && token.contains("content") && token.contains("id"), kCorrupt,
-               "'", name, "': an added token without content or id");
-      const auto content = token["content"].get<std::string>();
-      add(out, content, token["id"].get<std::int64_t>(), name);
+      const std::string what = "'" + name + "': an added token";
+      tok::require_object(token, what);
+      const std::string content = tok::string_field(token, "content", what);
+      add(out, content, tok::id_value(tok::require_field(token, "id", what), what), name);
       out.is_added[content] = true;
     }
   }

@@ -251,12 +251,18 @@ class Campaign:
         documents = (made / "text/small/train.jsonl").read_bytes()[:4000]
         first_lines = lambda file: b"".join((made / file).read_bytes().splitlines(keepends=True)[:5])
         table = "sentence_good\tsentence_bad\tid\nA b.\tB a.\t1\n\"q\"\tx\t2\n".encode()
+        small_tokenizer = """{"model": {"type": "BPE", "vocab": {"a": 0, "c": 1, "ac": 2}, "merges": [["a", "c"]]},
+            "added_tokens": [{"id": 3, "content": "<t>", "special": true}]}"""
+        adapter = """{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_rslora": false, "init_lora_weights": true,
+            "rank_pattern": {"q_proj": 4, "layers.0.*": 2}, "alpha_pattern": {"up_proj": 8}}"""
         contents = {
             "yaml": [f.read_bytes() for f in sorted(made.glob("*.yaml"))],
             "recipe": [(made / f"merge-{m}.yaml").read_bytes() for m in ("ties", "fisher")],
             "experiment": [(SOURCE / "tests/launch/micro.yaml").read_bytes()],
             "model_config": [(made / m / "config.json").read_bytes() for m in ("base", "grown")],
             "tokenizer": [(made / "tokenizer/tokenizer.json").read_bytes()],
+            "union": [(made / "tokenizer/tokenizer.json").read_bytes(), small_tokenizer.encode()],
+            "adapter": [adapter.encode()],
             "safetensors": [(made / "base/model.safetensors").read_bytes()],
             "jsonl": [documents], "gzip": [gzip.compress(documents)], "bzip2": [bz2.compress(documents)],
             "xz": [lzma.compress(documents)], "rows_jsonl": [first_lines("text/small/pairs.jsonl")], "rows_tsv": [table],

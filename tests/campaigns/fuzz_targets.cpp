@@ -1,12 +1,16 @@
 #include "tests/campaigns/fuzz_targets.h"
 
+#include <ATen/ops/ones.h>
+
 #include <array>
 #include <filesystem>
 #include <vector>
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/yaml.h"
+#include "core/model/checkpoint.h"
 #include "core/model/model_config.h"
 #include "core/store/manifest.h"
 #include "core/store/safetensors.h"
@@ -18,7 +22,9 @@
 #include "eval/results.h"
 #include "eval/table_reader.h"
 #include "launch/experiment/experiment.h"
+#include "merging/adapter/adapter.h"
 #include "merging/recipe.h"
+#include "merging/vocabulary/output_tokenizer.h"
 
 namespace growmerge::campaigns {
 namespace {
@@ -42,6 +48,38 @@ void read_tokenizer(const std::string& path) {
   const std::vector<std::int32_t> ids = tokenizer.encode(
       "Two words, 3 digits: 1234.\n\tNaïve café — 東京 \xF0\x9F\x99\x82 <s></s>", true);
   (void)tokenizer.decode(ids, false);
+}
+
+void read_union(const std::string& path) {
+  const std::string text = read_json_text(path);
+  const merging::TokenizerText changed = {.json = text, .name = path, .rows = 100};
+  const merging::TokenizerText other = {
+      .json = R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
+                  "added_tokens": [{"id": 3, "content": "<s>"}]})",
+      .name = "other",
+      .rows = 4};
+  (void)merging::with_tokens(text, {"<new>"}, path);
+  (void)merging::union_tokenizer({other, changed});
+  (void)merging::union_tokenizer({changed, other});
+}
+
+/// An adapter of a model of one layer; both are made beside the file at the first call.
+void read_adapter(const std::string& path) {
+  const std::filesystem::path dir = directory_of(path);
+  const std::filesystem::path model = dir / "model";
+  if (!std::filesystem::exists(model)) {
+    ModelConfig config;
+    config.vocab_size = config.hidden_size = config.intermediate_size = 8;
+    config.num_layers = config.num_heads = config.num_kv_heads = 1;
+    config.head_dim = 8;
+    std::filesystem::create_directories(model);
+    save_model(model, init_model(config, 1), {});
+    ParamMap factors;
+    factors.set("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", at::ones({2, 8}));
+    factors.set("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", at::ones({8, 2}));
+    save_safetensors(dir / "adapter_model.safetensors", factors, {});
+  }
+  (void)merging::Adapter::open(dir, CheckpointReader::open(model));
 }
 
 void read_safetensors(const std::string& path) {
@@ -84,6 +122,8 @@ constexpr FuzzTarget kTargets[] = {
     {"experiment", "experiment.yaml", read_experiment},
     {"model_config", "config.json", read_model_config},
     {"tokenizer", "tokenizer.json", read_tokenizer},
+    {"union", "tokenizer.json", read_union},
+    {"adapter", "adapter_config.json", read_adapter},
     {"safetensors", "model.safetensors", read_safetensors},
     {"jsonl", "x.jsonl", read_documents},
     {"gzip", "x.jsonl.gz", read_documents},

@@ -60,7 +60,9 @@ TEST(Adapter, RefusesByName) {
   EXPECT_ERROR(open(R"(, "use_dora": true)", query), kUnsupported, "DoRA");
   EXPECT_ERROR(open(R"(, "init_lora_weights": "pissa_niter_4")", query), kUnsupported, "pissa");
   EXPECT_ERROR(open(R"(, "peft_type": "IA3")", query), kUnsupported, "IA3");
+  EXPECT_ERROR(open(R"(, "peft_type": 7)", query), kUnsupported, "peft_type 7");
   EXPECT_ERROR(open(R"(, "rank_pattern": {"q_proj": 5})", query), kMismatch, "rank 2", "says 5");
+  EXPECT_ERROR(open(R"(, "rank_pattern": {"q_proj(": 5})", query), kCorrupt, "'q_proj('");
   EXPECT_ERROR(open("", "model.layers.7.self_attn.q_proj"), kMismatch, "does not have");
   EXPECT_ERROR(Adapter::open(dir.path() / "model", model), kNotFound, "adapter_config.json");
 }

@@ -156,7 +156,25 @@ TEST(TokenTable, FindsTokensInOtherPlaces) {
             std::string::npos);
   EXPECT_EQ(first_conflict(a, parse_token_table(tokenizer_json({"a", "b", "x"}), "b"), 2), "")
       << "rows beyond the embedding do not count";
+}
+
+TEST(TokenTable, SaysWhatIsWrongWithAFile) {
   EXPECT_ERROR(parse_token_table("{}", "file"), kCorrupt, "'file'");
+  const auto with_added = [](const std::string& token) {
+    return R"({"model": {"vocab": {}}, "added_tokens": [)" + token + "]}";
+  };
+  EXPECT_ERROR(parse_token_table(R"({"model": {"vocab": {"a": "0"}}})", "file"), kCorrupt, "'a'");
+  EXPECT_ERROR(parse_token_table(R"({"model": {"vocab": {"a": 99999999999}}})", "file"),
+               kUnsupported, "'a'", "over");
+  EXPECT_ERROR(parse_token_table(with_added(R"({"id": 1, "content": 2})"), "file"), kCorrupt,
+               "'content'");
+  EXPECT_ERROR(parse_token_table(with_added(R"({"id": "x", "content": "c"})"), "file"), kCorrupt,
+               "added token");
+  const std::string odd =
+      R"({"model": {"type": 3, "vocab": {"a": 0}, "merges": [[1, 2], null]}, "added_tokens": 7})";
+  const std::string one = tokenizer_json({"a", "b"}, {}, {{"a", "b"}});
+  EXPECT_NO_THROW((void)union_tokenizer({{one, "one", 2}, {odd, "odd", 1}}));
+  EXPECT_ERROR(stripped_tokenizer({odd, "odd", 0}), kUnsupported, "'odd'", "BPE");
 }
 
 TEST(MappedTiles, CopiesMeansZerosAndPadding) {
