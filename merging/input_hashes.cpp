@@ -41,9 +41,6 @@ InputHashes::InputHashes(const MergePlan& plan) {
 InputHashes::~InputHashes() = default;
 
 void InputHashes::add(const CheckpointReader& model) {
-  if (read_manifest(model.dir())) {
-    return;  // which says what its identity is
-  }
   for (const TensorInfo& info : model.tensors()) {
     const SafetensorsFile& file = model.file(info.name);
     const bool is_there = std::any_of(streams_.begin(), streams_.end(), [&file](const auto& s) {

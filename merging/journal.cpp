@@ -28,8 +28,8 @@ std::string boot_id() {
 void add_stamp(FieldHash& hash, const fs::path& path) {
   const FileStamp stamp = stamp_of(path);
   hash.add(path.string());
-  hash.add(std::to_string(stamp.bytes));
-  hash.add(std::to_string(stamp.modified_ns));
+  hash.add(concat(stamp.device, " ", stamp.inode, " ", stamp.bytes, " ", stamp.modified_ns, " ",
+                  stamp.changed_ns));
 }
 
 std::string first_line(const fs::path& path) {

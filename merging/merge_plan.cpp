@@ -1,7 +1,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <set>
 #include <sstream>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/model/model_config_keys.h"
@@ -19,35 +21,44 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFisherFile = "fisher.safetensors";
 
+/// What is wrong with `base_dir` as the base of a model; empty where nothing is, or where nothing
+/// says where the model came from.
+std::string lineage_warning(const fs::path& model_dir, const fs::path& base_dir) {
+  const auto manifest = read_manifest(model_dir);
+  if (!manifest) {
+    return "";
+  }
+  const std::string base = path_identity(base_dir);
+  const auto note = manifest->notes.find("continued_from");
+  const bool from_note = note != manifest->notes.end() && note->second == base;
+  const bool from_input =
+      std::any_of(manifest->inputs.begin(), manifest->inputs.end(),
+                  [&base](const InputRecord& input) { return input.identity == base; });
+  if (from_note || from_input) {
+    return "";
+  }
+  return concat("base_model '", base_dir.string(), "' (", base.substr(0, 12),
+                ") IS NOT the "
+                "checkpoint that '",
+                model_dir.string(), "' continued from",
+                note == manifest->notes.end() ? "" : " (" + note->second.substr(0, 12) + ")",
+                ": its difference from this base is no training update, and the merge is likely "
+                "bad. Name the checkpoint it was trained from as base_model");
+}
+
 /// The models' deltas mean something only against the checkpoint they continued from.
 void check_lineage(MergePlan& plan) {
-  if (!plan.recipe.slices.front().base) {
-    return;
-  }
-  const fs::path& base_dir = plan.bases[plan.recipe.slices.front().base->model].dir();
-  std::string base;
-  for (const SourceModel& model : plan.models) {
-    const auto manifest = read_manifest(model.dir());
-    if (!manifest) {
-      continue;  // an outside model: nothing says where it came from
-    }
-    if (base.empty()) {
-      base = path_identity(base_dir);
-    }
-    const auto note = manifest->notes.find("continued_from");
-    const bool from_note = note != manifest->notes.end() && note->second == base;
-    const bool from_input =
-        std::any_of(manifest->inputs.begin(), manifest->inputs.end(),
-                    [&base](const InputRecord& input) { return input.identity == base; });
-    if (!from_note && !from_input) {
-      plan.warnings.push_back(concat(
-          "base_model '", base_dir.string(), "' (", base.substr(0, 12),
-          ") IS NOT the "
-          "checkpoint that '",
-          model.dir().string(), "' continued from",
-          note == manifest->notes.end() ? "" : " (" + note->second.substr(0, 12) + ")",
-          ": its difference from this base is no training update, and the merge is likely bad. "
-          "Name the checkpoint it was trained from as base_model"));
+  std::set<std::pair<std::size_t, std::size_t>> seen;  // model, base
+  for (const RecipeSlice& slice : plan.recipe.slices) {
+    for (const RecipeSource& source : slice.sources) {
+      if (!slice.base || !seen.emplace(source.model, slice.base->model).second) {
+        continue;
+      }
+      std::string warning =
+          lineage_warning(plan.models[source.model].dir(), plan.bases[slice.base->model].dir());
+      if (!warning.empty()) {
+        plan.warnings.push_back(std::move(warning));
+      }
     }
   }
 }
@@ -89,6 +100,9 @@ void check_tokenizers(MergePlan& plan) {
 
 /// Statistics of another model, even of the same shape, would weigh at random.
 void open_statistics(MergePlan& plan) {
+  GM_CHECK(plan.recipe.slices.size() == 1, kUnsupported, "method ", plan.recipe.method->name,
+           " with ", plan.recipe.slices.size(),
+           " slices is not supported: a model's statistics are weighed over the whole model");
   for (std::size_t m = 0; m < plan.models.size(); ++m) {
     const fs::path given = plan.recipe.models[m].statistics;
     const fs::path file = fs::is_directory(given) ? given / kFisherFile : given;

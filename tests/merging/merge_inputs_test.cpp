@@ -99,6 +99,14 @@ TEST_F(MergeInputs, AWrongBaseIsRefusedUnderStrict) {
       "merge_method: ties\nmodels: [{model: sv}]\nparameters: {weight: 1}\nstrict: true\n";
   EXPECT_TRUE(plan(text + "base_model: base\n").warnings.empty());
   EXPECT_ERROR(plan(text + "base_model: other\n"), kMismatch, "IS NOT the checkpoint", "strict");
+  const std::string slices =
+      "merge_method: task_arithmetic\nparameters: {weight: 1}\nstrict: true\nslices:\n"
+      "- {base_model: base, sources: [{model: base, layer_range: [0, 1]}, {model: sv, "
+      "layer_range: [0, 1]}]}\n- {base_model: ";
+  const std::string second = ", sources: [{model: sv, layer_range: [1, 3]}, {model: ";
+  EXPECT_TRUE(plan(slices + "base" + second + "base, layer_range: [1, 3]}]}\n").warnings.empty());
+  EXPECT_ERROR(plan(slices + "other" + second + "other, layer_range: [1, 3]}]}\n"), kMismatch,
+               "/other'", "IS NOT the checkpoint");
 }
 
 TEST_F(MergeInputs, PermutedVocabulariesAreNotMergedByNumber) {
@@ -205,6 +213,17 @@ TEST_F(MergeInputs, AKilledMergeGoesOn) {
   // An input that has changed since makes the journal worthless.
   write_journal(journal_identity(whole));
   save("b", small_config(), at::kBFloat16);
+  EXPECT_FALSE(can_go_on(plan(text), path("killed")));
+  // Neither the size nor the time of modification says that it has.
+  const fs::path weights = path("b") / "model.safetensors";
+  const MergePlan before = plan(text);
+  write_journal(journal_identity(before));
+  EXPECT_TRUE(can_go_on(before, path("killed")));
+  const auto modified = fs::last_write_time(weights);
+  bytes = read_file(weights);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  std::ofstream(weights, std::ios::binary) << bytes;
+  fs::last_write_time(weights, modified);
   EXPECT_FALSE(can_go_on(plan(text), path("killed")));
 }
 

@@ -247,6 +247,12 @@ TEST_F(MergeTest, FisherTakesStatisticsOfTheRightModel) {
     const at::Tensor expected = (a.params.at(name) + 3 * b.params.at(name)) / 4;
     EXPECT_LE((tensor - expected).abs().max().item<double>(), 1e-6) << name;
   }
+  EXPECT_ERROR(
+      plan_merge(recipe("merge_method: fisher\nslices:\n"
+                        "- sources: [{model: a, layer_range: [0, 1], statistics: a-stats}]\n"
+                        "- sources: [{model: a, layer_range: [1, 2], statistics: a-stats}]\n"),
+                 {}),
+      kUnsupported, "2 slices");
   fs::rename(path("a-stats"), path("x"));
   EXPECT_ERROR(plan_merge(recipe(text), {}), kNotFound, "a-stats");
   fs::rename(path("b-stats"), path("a-stats"));
