@@ -14,6 +14,7 @@
 #include "core/store/hashes.h"
 #include "distributed/train.h"
 #include "tests/distributed/synthetic.h"
+#include "tests/support/expect_error.h"
 
 namespace growmerge::distributed {
 
@@ -62,6 +63,13 @@ class Crash final : public StepObserver {
  private:
   std::int64_t step_;
 };
+
+/// A run that is killed after a step.
+inline void run_and_crash(const fs::path& dir, Setting setting, std::int64_t step) {
+  Crash crash(step);
+  setting.observers.push_back(&crash);
+  testing::error_of(ErrorCode::kInternal, [&] { run(dir, setting); });
+}
 
 inline bool same_bits(const fs::path& a, const fs::path& b) { return hash_file(a) == hash_file(b); }
 

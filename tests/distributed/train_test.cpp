@@ -49,10 +49,7 @@ TEST(Train, ResumesToTheSameBits) {
       setting.config.checkpoint_every = 3;
       setting.config.log_every = 2;  // step 3 stands inside a window
       run(whole.path(), setting);
-      Crash crash(5);
-      setting.observers = {&crash};
-      testing::error_of(ErrorCode::kInternal, [&] { run(parts.path(), setting); });
-      setting.observers = {};
+      run_and_crash(parts.path(), setting, 5);
       const TrainResult rest = run(parts.path(), setting);
       EXPECT_EQ(rest.resumed_from, 3);
       EXPECT_EQ(rest.steps, 8);
@@ -214,10 +211,7 @@ TEST(Train, AnotherRunIsRefused) {
   const testing::TemporaryDirectory dir;
   Setting setting;
   setting.config.checkpoint_every = 2;
-  Crash crash(3);
-  setting.observers = {&crash};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
-  setting.observers = {};
+  run_and_crash(dir.path(), setting, 3);
   Setting other = setting;
   other.seed = 99;
   std::string text = testing::error_of(ErrorCode::kMismatch, [&] { run(dir.path(), other); });
@@ -277,10 +271,8 @@ TEST(Train, AStepIsEvaluatedOnceInTheMetricsHoweverOftenItIsResumed) {
   setting.observers = {&stop};
   testing::error_of(ErrorCode::kInterrupted, [&] { run(dir.path(), setting); });
   StopSignals::clear();
-  Crash crash(5);
-  setting.observers = {&crash};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
   setting.observers = {};
+  run_and_crash(dir.path(), setting, 5);
   EXPECT_EQ(run(dir.path(), setting).resumed_from, 3);
   std::map<std::int64_t, int> losses;
   std::map<std::int64_t, int> evaluations;

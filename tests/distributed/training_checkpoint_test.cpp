@@ -18,10 +18,7 @@ TEST(TrainingCheckpoint, ADamagedCheckpointIsPassedOver) {
   const testing::TemporaryDirectory dir;
   Setting setting;
   setting.config.checkpoint_every = 2;
-  Crash crash(7);
-  setting.observers = {&crash};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
-  setting.observers = {};
+  run_and_crash(dir.path(), setting, 7);
   EXPECT_FALSE(fs::exists(dir.path() / "step-2")) << "keep_last is 2";
   fs::resize_file(dir.path() / "step-6/model.safetensors", 100);
   EXPECT_EQ(newest_training_checkpoint(dir.path()), dir.path() / "step-4");
@@ -41,13 +38,10 @@ TEST(TrainingCheckpoint, ADamagedCheckpointIsPassedOver) {
   // With keep_last 1 the damaged later one must not make the new one go.
   setting.config.keep_last = 1;
   setting.config.checkpoint_every = 1;
-  Crash again(6);
-  setting.observers = {&again};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+  run_and_crash(dir.path(), setting, 6);
   EXPECT_EQ(newest_training_checkpoint(dir.path()), dir.path() / "step-5");
   EXPECT_FALSE(fs::exists(dir.path() / "step-6")) << "it would count as a checkpoint of this run";
   EXPECT_TRUE(fs::exists(dir.path() / "step-6.damaged/config.json"));
-  setting.observers = {};
   fs::create_directories(dir.path() / "step-7.tmp");
   EXPECT_EQ(run(dir.path(), setting).resumed_from, 5);
   EXPECT_FALSE(fs::exists(dir.path() / "step-7.tmp")) << "not part of the finished directory";
@@ -60,10 +54,7 @@ TEST(TrainingCheckpoint, AChangedStateIsNoticedAndAnOlderCheckpointTaken) {
   for (const char* field : {"\"step\": 6", "\"next_row\": ", "\"flops\": ", "\"tokens\": "}) {
     SCOPED_TRACE(field);
     const testing::TemporaryDirectory dir;
-    Crash crash(7);
-    setting.observers = {&crash};
-    testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
-    setting.observers = {};
+    run_and_crash(dir.path(), setting, 7);
     const fs::path state = dir.path() / "step-6/trainer/state.json";
     std::string text = read_file(state);
     const auto at = text.find(field);
@@ -78,10 +69,7 @@ TEST(TrainingCheckpoint, ACheckpointThatChecksButBelongsToAnotherStepIsPassedOve
   const testing::TemporaryDirectory dir;
   Setting setting;
   setting.config.checkpoint_every = 2;
-  Crash crash(7);
-  setting.observers = {&crash};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
-  setting.observers = {};
+  run_and_crash(dir.path(), setting, 7);
   fs::remove_all(dir.path() / "step-6");
   fs::copy(dir.path() / "step-4", dir.path() / "step-7", fs::copy_options::recursive);
   EXPECT_EQ(run(dir.path(), setting).resumed_from, 4);
@@ -98,12 +86,9 @@ TEST(TrainingCheckpoint, TheClockAsksForCheckpointsAndChangesNothingElse) {
   // Each look at the clock is ten minutes after the one before.
   double now = 0.0;
   setting.clock = [&now] { return now += 600.0; };
-  Crash crash(4);
-  setting.observers = {&crash};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path() / "timed", setting); });
+  run_and_crash(dir.path() / "timed", setting, 4);
   EXPECT_TRUE(fs::exists(dir.path() / "timed/step-3/trainer/state.json"))
       << "a run that is killed loses no more than half an hour";
-  setting.observers = {};
   EXPECT_EQ(run(dir.path() / "timed", setting).resumed_from, 3);
   EXPECT_TRUE(
       same_bits(dir.path() / "timed/model.safetensors", dir.path() / "whole/model.safetensors"));
@@ -119,14 +104,11 @@ TEST(TrainingCheckpoint, ACheckpointFromTheFutureIsRefused) {
   const testing::TemporaryDirectory dir;
   Setting setting;
   setting.config.checkpoint_every = 2;
-  Crash crash(7);
-  setting.observers = {&crash};
-  testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+  run_and_crash(dir.path(), setting, 7);
   const fs::path state = dir.path() / "step-6/trainer/state.json";
   std::string text = read_file(state);
   text.replace(text.find("\"version\": 2"), 12, "\"version\": 9");
   write_file_atomically(state, text);
-  setting.observers = {};
   EXPECT_NE(testing::error_of(ErrorCode::kUnsupported, [&] { run(dir.path(), setting); })
                 .find("version 9"),
             std::string::npos);
@@ -153,9 +135,7 @@ TEST(TrainingCheckpoint, CheckpointsTakeWhatWasForetold) {
     setting.config.checkpoint_every = 2;
     setting.config.keep_last = 2;
     setting.config.checkpoint_minutes = 0.0;
-    Crash crash(5);
-    setting.observers = {&crash};
-    testing::error_of(ErrorCode::kInternal, [&] { run(dir.path(), setting); });
+    run_and_crash(dir.path(), setting, 5);
     std::int64_t bytes = 0;
     for (const auto& entry : fs::recursive_directory_iterator(dir.path())) {
       if (entry.path().extension() == ".safetensors") {
