@@ -5,11 +5,16 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "core/transformer/attention_block.h"
 #include "core/transformer/buffers.h"
 #include "core/transformer/parameters.h"
+
+namespace growmerge {
+class Workspace;
+}  // namespace growmerge
 
 namespace growmerge::transformer {
 
@@ -25,6 +30,13 @@ void check_ids(const at::Tensor& ids, std::int64_t vocab_size, bool targets, con
 /// cache, the tokens continue what the cache holds and are added to it.
 void forward(const ModelConfig& config, const ModelParams& params, const Inputs& inputs,
              const Ropes& ropes, Buffers& buffers, KeyValueCache* cache);
+
+/// hidden_states() of layers whose parameters come when they are due (Inputs::before_layer).
+[[nodiscard]] at::Tensor run_layers(const ModelConfig& config, const ParamMap& params,
+                                    const at::Tensor& tokens,
+                                    std::span<const std::int32_t> segment_starts,
+                                    Workspace* workspace, const ops::Prefixes* prefixes,
+                                    const std::function<void(std::int64_t layer)>& before_layer);
 
 /// What the embedding's rows are multiplied by in this type.
 [[nodiscard]] double embedding_scale(const ModelConfig& config, at::ScalarType dtype);

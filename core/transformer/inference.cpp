@@ -28,6 +28,14 @@ const at::Tensor& head_of(const ModelConfig& config, const ParamMap& params) {
 at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
                          const at::Tensor& tokens, std::span<const std::int32_t> segment_starts,
                          Workspace* workspace, const ops::Prefixes* prefixes) {
+  return transformer::run_layers(config, params, tokens, segment_starts, workspace, prefixes, {});
+}
+
+at::Tensor transformer::run_layers(const ModelConfig& config, const ParamMap& params,
+                                   const at::Tensor& tokens,
+                                   std::span<const std::int32_t> segment_starts,
+                                   Workspace* workspace, const ops::Prefixes* prefixes,
+                                   const std::function<void(std::int64_t layer)>& before_layer) {
   transformer::require_cpu(params, "hidden_states");
   WorkspaceScope scope(workspace);
   const at::ScalarType dtype = transformer::compute_dtype(params);
@@ -36,12 +44,13 @@ at::Tensor hidden_states(const ModelConfig& config, const ParamMap& params,
   Buffers& b = scope->buffers(config, {.num_positions = tokens.numel(), .dtype = dtype}, 0);
   const std::int64_t longest =
       transformer::fill_positions(config, segment_starts, tokens.numel(), b.positions, prefixes);
-  transformer::forward(config, p,
-                       {.tokens = tokens,
-                        .positions = b.positions,
-                        .segments = {.starts = segment_starts},
-                        .prefixes = prefixes},
-                       scope->ropes_for(longest, config, at::kCPU), b, nullptr);
+  transformer::Inputs inputs;
+  inputs.tokens = tokens;
+  inputs.positions = b.positions;
+  inputs.segments.starts = segment_starts;
+  inputs.prefixes = prefixes;
+  inputs.before_layer = before_layer;
+  transformer::forward(config, p, inputs, scope->ropes_for(longest, config, at::kCPU), b, nullptr);
   return workspace != nullptr ? b.norm.clone() : b.norm;
 }
 

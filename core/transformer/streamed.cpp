@@ -6,10 +6,7 @@
 #include <map>
 
 #include "core/model/tensor_table.h"
-#include "core/ops/dispatch.h"
 #include "core/transformer/forward.h"
-#include "core/transformer/transformer.h"
-#include "core/transformer/workspace.h"
 
 namespace growmerge {
 namespace {
@@ -51,22 +48,8 @@ StreamedPass streamed_hidden_states(const ModelSource& model, at::ScalarType dty
     }
   };
 
-  const transformer::ModelParams p =
-      transformer::model_params(config, params, dtype, at::kCPU, "parameters");
-  transformer::check_ids(tokens, config.vocab_size, false, "tokens");
-  Workspace workspace;
-  WorkspaceScope scope(&workspace);
-  transformer::Buffers& b =
-      scope->buffers(config, {.num_positions = tokens.numel(), .dtype = dtype}, 0);
-  const std::int64_t longest =
-      transformer::fill_positions(config, segment_starts, tokens.numel(), b.positions);
-  transformer::Inputs inputs;
-  inputs.tokens = tokens;
-  inputs.positions = b.positions;
-  inputs.segments.starts = segment_starts;
-  inputs.before_layer = load_layer;
-  transformer::forward(config, p, inputs, scope->ropes_for(longest, config, at::kCPU), b, nullptr);
-  out.hidden = b.norm.clone();
+  out.hidden =
+      transformer::run_layers(config, params, tokens, segment_starts, nullptr, nullptr, load_layer);
   return out;
 }
 
