@@ -83,6 +83,12 @@ std::string ModelReference::text() const {
   return adapter.empty() ? path.string() : path.string() + "+" + adapter.string();
 }
 
+bool names_model(const std::string& key, const YamlNode& value) {
+  return value.is_scalar() && value.scalar != "union" && value.scalar != "base" &&
+         (key == "model" || key == "base_model" || key == "statistics" || key == "lora" ||
+          key == "tokenizer_source" || key == "source");
+}
+
 bool same_model(const ModelReference& a, const ModelReference& b) {
   return fs::weakly_canonical(a.path) == fs::weakly_canonical(b.path) &&
          a.adapter.empty() == b.adapter.empty() &&

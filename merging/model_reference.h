@@ -16,6 +16,10 @@ struct ModelReference {
   [[nodiscard]] std::string text() const;
 };
 
+/// Whether the value of a recipe's key names a model, or what belongs to one (statistics, an
+/// adapter, a tokenizer's model): "union" and "base" are words there.
+[[nodiscard]] bool names_model(const std::string& key, const YamlNode& value);
+
 /// Whether both name one model: a recipe may write one directory in two ways.
 [[nodiscard]] bool same_model(const ModelReference& a, const ModelReference& b);
 

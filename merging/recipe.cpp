@@ -17,22 +17,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// mergekit's methods, and others that recipes name: what is not there yet is no mistake of
-// spelling.
-constexpr const char* kKnownMethods[] = {
-    "linear",      "slerp",      "nuslerp",          "multislerp",  "karcher",
-    "passthrough", "ties",       "task_arithmetic",  "dare_linear", "dare_ties",
-    "breadcrumbs", "della",      "breadcrumbs_ties", "sce",         "della_linear",
-    "model_stock", "nearswap",   "arcee_fusion",     "ram",         "ramplus_tl",
-    "regmean",     "adamerging", "twin_merging",     "dam"};
+// Methods that recipes name and that are not there: no mistake of spelling.
+constexpr const char* kMissingMethods[] = {"regmean", "adamerging", "twin_merging", "dam"};
 
 const Method& method_of(const YamlNode& node) {
   const std::string& name = node.as_string();
   const std::span<const Method> all = methods();
-  const bool is_there =
-      std::any_of(all.begin(), all.end(), [&name](const Method& m) { return name == m.name; });
-  if (!is_there && std::find(std::begin(kKnownMethods), std::end(kKnownMethods), name) !=
-                       std::end(kKnownMethods)) {
+  if (std::find(std::begin(kMissingMethods), std::end(kMissingMethods), name) !=
+      std::end(kMissingMethods)) {
     std::string list;
     for (const Method& method : all) {
       list += std::string(list.empty() ? "" : ", ") + method.name;
@@ -212,18 +204,6 @@ double Recipe::slice_parameter(const RecipeSlice& slice, const std::string& key,
            " needs a '", key, "' at tensor '", tensor,
            "': give it under the top level's parameters");
   return value ? *value : *otherwise;
-}
-
-double Recipe::model_parameter(std::size_t source, const std::string& key,
-                               std::optional<double> otherwise, const std::string& tensor,
-                               double depth) const {
-  const RecipeSlice& slice = slices.front();
-  return source_parameter(slice, slice.sources[source], key, otherwise, tensor, depth);
-}
-
-double Recipe::parameter(const std::string& key, std::optional<double> otherwise,
-                         const std::string& tensor, double depth) const {
-  return slice_parameter(slices.front(), key, otherwise, tensor, depth);
 }
 
 Recipe parse_recipe(const YamlNode& root) {

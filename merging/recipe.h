@@ -91,12 +91,6 @@ struct Recipe {
   [[nodiscard]] double slice_parameter(const RecipeSlice& slice, const std::string& key,
                                        std::optional<double> otherwise, const std::string& tensor,
                                        double depth) const;
-  /// The same of the first slice: all there is to a recipe of `models`.
-  [[nodiscard]] double model_parameter(std::size_t source, const std::string& key,
-                                       std::optional<double> otherwise, const std::string& tensor,
-                                       double depth) const;
-  [[nodiscard]] double parameter(const std::string& key, std::optional<double> otherwise,
-                                 const std::string& tensor, double depth) const;
 };
 
 /// Paths: see parse_model_reference(). Errors: kInvalidArgument with file:line, kUnsupported naming

@@ -4,18 +4,15 @@
 #include <functional>
 
 #include "core/base/error.h"
+#include "merging/model_reference.h"
 
 namespace growmerge::merging {
 namespace {
 
-bool names_model(const std::string& key) {
-  return key == "model" || key == "base_model" || key == "tokenizer_source" || key == "source";
-}
-
 /// Calls fn with every scalar that names a model.
 void for_each_model(YamlNode& node, const std::function<void(YamlNode&)>& fn) {
   for (auto& [key, value] : node.entries) {
-    if (names_model(key) && value.is_scalar()) {
+    if (names_model(key, value)) {
       fn(value);
     } else {
       for_each_model(value, fn);

@@ -17,16 +17,10 @@
 namespace growmerge::launch {
 namespace {
 
+using merging::names_model;
 using merging::Recipe;
 
 namespace fs = std::filesystem;
-
-/// Keys whose scalars name models, or words that do not.
-bool names_model(const std::string& key, const YamlNode& value) {
-  return value.is_scalar() && value.scalar != "union" && value.scalar != "base" &&
-         (key == "model" || key == "base_model" || key == "statistics" || key == "lora" ||
-          key == "tokenizer_source" || key == "source");
-}
 
 bool is_there(const YamlNode& value) {
   return fs::exists(value.scalar) || fs::exists(fs::path(value.file).parent_path() / value.scalar);

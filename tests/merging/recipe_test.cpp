@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/merging/recipe_fixture.h"
 #include "tests/support/expect_error.h"
 
 namespace growmerge::merging {
 namespace {
-
-Recipe parse(const std::string& text) { return parse_recipe(parse_yaml_text(text, "r.yaml")); }
 
 ParameterValue value_of(const std::string& text,
                         ParameterValue::Type type = ParameterValue::Type::kNumber) {
@@ -71,12 +70,12 @@ TEST(Recipe, PrecedenceAndBaseApart) {
   ASSERT_EQ(r.models.size(), 2U);
   EXPECT_EQ(*r.dtype, "float32");
   EXPECT_EQ(*r.out_dtype, "bfloat16");
-  EXPECT_DOUBLE_EQ(r.model_parameter(0, "weight", std::nullopt, "t", 0), 0.5);
-  EXPECT_DOUBLE_EQ(r.model_parameter(1, "weight", std::nullopt, "t", 0), 2.0);
-  EXPECT_DOUBLE_EQ(r.model_parameter(0, "density", 1.0, "t", 0.5), 0.5);
-  EXPECT_DOUBLE_EQ(r.model_parameter(1, "density", 1.0, "t", 0.5), 1.0);
-  EXPECT_DOUBLE_EQ(r.parameter("lambda", 1.0, "t", 0), 0.7);
-  EXPECT_DOUBLE_EQ(r.parameter("normalize", 1.0, "t", 0), 0.0);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 0, "weight", std::nullopt, "t", 0), 0.5);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 1, "weight", std::nullopt, "t", 0), 2.0);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 0, "density", 1.0, "t", 0.5), 0.5);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 1, "density", 1.0, "t", 0.5), 1.0);
+  EXPECT_DOUBLE_EQ(parameter(r, "lambda", 1.0, "t", 0), 0.7);
+  EXPECT_DOUBLE_EQ(parameter(r, "normalize", 1.0, "t", 0), 0.0);
   EXPECT_EQ(parse(r.text).text, r.text) << "what the manifest keeps can be read again";
 }
 
@@ -132,7 +131,7 @@ TEST(Recipe, RandomMethodsTakeASeedAndRescale) {
   const std::string dare = "merge_method: dare_ties\nbase_model: /b\nmodels: [{model: /a}]\n";
   const Recipe r = parse(dare + "random_seed: 7\nparameters: {rescale: false, density: 0.5}");
   EXPECT_EQ(r.random_seed, 7U);
-  EXPECT_EQ(r.parameter("rescale", 1, "t", 0), 0);
+  EXPECT_EQ(parameter(r, "rescale", 1, "t", 0), 0);
   EXPECT_EQ(parse(dare).random_seed, 0U);
   EXPECT_ERROR(parse(dare + "random_seed: -1"), kInvalidArgument, "r.yaml:4", "-1 is negative");
   EXPECT_ERROR(parse("merge_method: linear\nmodels: [{model: /a}]\nrandom_seed: 1"),
@@ -153,9 +152,9 @@ TEST(Recipe, FisherNeedsStatistics) {
 
 TEST(Recipe, MissingWeightIsAnError) {
   const Recipe r = parse("merge_method: linear\nmodels: [{model: /a}]");
-  EXPECT_ERROR(r.model_parameter(0, "weight", std::nullopt, "t", 0), kInvalidArgument, "'weight'",
+  EXPECT_ERROR(model_parameter(r, 0, "weight", std::nullopt, "t", 0), kInvalidArgument, "'weight'",
                "'/a'");
-  EXPECT_ERROR(r.parameter("normalize", std::nullopt, "layer", 0), kInvalidArgument, "'normalize'",
+  EXPECT_ERROR(parameter(r, "normalize", std::nullopt, "layer", 0), kInvalidArgument, "'normalize'",
                "'layer'", "top level");
 }
 

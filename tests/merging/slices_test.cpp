@@ -1,13 +1,11 @@
 // Recipes of slices and modules: what goes where, and what is refused.
 #include <gtest/gtest.h>
 
-#include "merging/recipe.h"
+#include "tests/merging/recipe_fixture.h"
 #include "tests/support/expect_error.h"
 
 namespace growmerge::merging {
 namespace {
-
-Recipe parse(const std::string& text) { return parse_recipe(parse_yaml_text(text, "r.yaml")); }
 
 TEST(Slices, ParametersOfSourceSliceModuleAndTopLevelInThisOrder) {
   const Recipe r = parse(R"(merge_method: task_arithmetic
@@ -78,10 +76,10 @@ models:
 parameters: {normalize: Yes, int8_mask: 1}
 dtype: torch.bfloat16
 )");
-  EXPECT_DOUBLE_EQ(r.model_parameter(0, "weight", {}, "t", 0), 1e-5);
-  EXPECT_DOUBLE_EQ(r.model_parameter(1, "weight", {}, "t", 0), 1.0);
-  EXPECT_DOUBLE_EQ(r.model_parameter(1, "density", {}, "t", 0), 1.0) << "from the merge key";
-  EXPECT_DOUBLE_EQ(r.parameter("normalize", {}, "t", 0), 1.0);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 0, "weight", {}, "t", 0), 1e-5);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 1, "weight", {}, "t", 0), 1.0);
+  EXPECT_DOUBLE_EQ(model_parameter(r, 1, "density", {}, "t", 0), 1.0) << "from the merge key";
+  EXPECT_DOUBLE_EQ(parameter(r, "normalize", {}, "t", 0), 1.0);
   EXPECT_EQ(*r.dtype, "bfloat16");
   ASSERT_EQ(r.notes.size(), 1U) << "what changes nothing is said";
   EXPECT_NE(r.notes[0].find("int8_mask"), std::string::npos);
