@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,16 +70,18 @@ struct StageRun {
   std::vector<FileRecord> files = {};  // written files whose hashes are known already
 };
 
+struct StageEstimate {
+  std::string text;  // what is read, written, needed and what it costs, in lines
+  std::optional<double> output_bytes{};  // held against the disk, where it is known
+};
+
 struct StageFunctions {
   /// Loads and checks the config. Errors: kInvalidArgument with file:line.
   std::function<StagePlan(const YamlNode& config)> plan;
-  /// For --dry-run: lines about what is read, written, needed and what it costs. Inputs exist.
-  std::function<std::string(const YamlNode& config, int ranks)> estimate;
+  /// For --dry-run. Inputs exist.
+  std::function<StageEstimate(const YamlNode& config, int ranks)> estimate;
   /// Collective over run.comm.
   std::function<void(const YamlNode& config, StageRun& run)> work;
-  /// What it will write, for --dry-run to hold against the disk; null where that is not known.
-  /// Inputs exist.
-  std::function<double(const YamlNode& config)> output_bytes{};
 };
 
 /// One stage of a config file that holds several.
@@ -124,7 +127,8 @@ template <class Config>
   return config;
 }
 
-/// A command of a config struct: Plan(config), Estimate(config, ranks), Work(config, run).
+/// A command of a config struct: Plan(config), Estimate(config, ranks), which returns a
+/// StageEstimate or its text alone, Work(config, run).
 template <class Config, class Plan, class Estimate, class Work>
 void set_stage(Command& command, Plan plan, Estimate estimate, Work work) {
   command.describe = [](FieldVisitor& v) {
@@ -139,7 +143,7 @@ void set_stage(Command& command, Plan plan, Estimate estimate, Work work) {
     return out;
   };
   command.stage.estimate = [estimate](const YamlNode& node, int ranks) {
-    return std::string(estimate(load_stage_config<Config>(node), ranks));
+    return StageEstimate(estimate(load_stage_config<Config>(node), ranks));
   };
   command.stage.work = [work](const YamlNode& node, StageRun& run) {
     work(load_stage_config<Config>(node), run);

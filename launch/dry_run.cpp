@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/format.h"
+#include "launch/headroom.h"
 
 namespace growmerge::launch {
 namespace {
@@ -45,33 +46,33 @@ std::string state_text(const PlannedStage& stage) {
                                 : "would be resumed\n");
 }
 
+/// What is free where a directory is, or is to be made, and perhaps some above it.
+std::optional<double> free_disk_for(const fs::path& dir) {
+  fs::path there = fs::absolute(dir);
+  while (!fs::exists(there)) {
+    there = there.parent_path();
+  }
+  return free_disk(there);
+}
+
 /// The run would refuse these, too.
-void check_output(const PlannedStage& stage, const Command& command, const YamlNode& config,
+void check_output(const PlannedStage& stage, const StageEstimate& estimate,
                   const std::string& out) {
   GM_CHECK(stage.state != OutputState::kForeign, kInvalidArgument, "output '", out,
            "' is there already, and no stage has finished it: remove it, or choose another --out");
-  if (!command.stage.output_bytes || stage.state == OutputState::kUpToDate) {
+  const std::optional<double> free = free_disk_for(out);
+  if (!estimate.output_bytes || !free || stage.state == OutputState::kUpToDate) {
     return;
   }
-  fs::path there = partial_dir(fs::absolute(out));
-  const double left = static_cast<double>(bytes_of(there));  // of an earlier start
-  while (!fs::exists(there)) {
-    there = there.parent_path();
-  }
-  const double needed = command.stage.output_bytes(config);
-  const double free = static_cast<double>(fs::space(there).available) + left;
-  GM_CHECK(needed <= free, kIo, "output '", out, "' needs ", format_bytes(needed),
-           ", the disk has ", format_bytes(free), " free: make room, or choose another --out");
+  const double there = *free + static_cast<double>(bytes_of(partial_dir(out)));  // an earlier start
+  GM_CHECK(*estimate.output_bytes <= there, kIo, "output '", out, "' needs ",
+           format_bytes(*estimate.output_bytes), ", the disk has ", format_bytes(there),
+           " free: make room, or choose another --out");
 }
 
 std::string free_disk_text(const std::string& out) {
-  // The output's own directory is still to be made, and perhaps some above it.
-  fs::path there = fs::absolute(out).parent_path();
-  while (!fs::exists(there)) {
-    there = there.parent_path();
-  }
-  return "disk      " + format_bytes(static_cast<double>(fs::space(there).available)) +
-         " free where the output goes\n";
+  const std::optional<double> free = free_disk_for(out);
+  return free ? "disk      " + format_bytes(*free) + " free where the output goes\n" : "";
 }
 
 }  // namespace
@@ -99,9 +100,10 @@ std::string dry_run_text(const PlannedStage& stage, const Command& command, cons
     text += reads_text(input);
   }
   text += "writes    " + (out.empty() ? std::string("(give --out DIR)") : out) + "\n";
-  text += command.stage.estimate(config, ranks);
+  const StageEstimate estimate = command.stage.estimate(config, ranks);
+  text += estimate.text;
   if (!out.empty()) {
-    check_output(stage, command, config, out);
+    check_output(stage, estimate, out);
   }
   text += "identity  " + stage.manifest.identity + "\n";
   return out.empty() ? text : text + state_text(stage) + free_disk_text(out);

@@ -33,16 +33,20 @@ std::optional<double> available_memory() {
   return found ? std::optional(std::min(sum, group.value_or(sum))) : group;
 }
 
-void require_disk(const fs::path& dir, double bytes, const std::string& what) {
+std::optional<double> free_disk(const fs::path& dir) {
   std::error_code unknown;
   const fs::space_info space = fs::space(dir, unknown);
-  if (unknown || space.available == static_cast<std::uintmax_t>(-1)) {
-    return;
-  }
+  return unknown || space.available == static_cast<std::uintmax_t>(-1)
+             ? std::nullopt
+             : std::optional(static_cast<double>(space.available));
+}
+
+void require_disk(const fs::path& dir, double bytes, const std::string& what) {
+  const std::optional<double> free = free_disk(dir);
   // Checkpoints of an earlier start are overwritten or removed as new ones come.
-  const double there = static_cast<double>(bytes_of(dir)) + static_cast<double>(space.available);
-  GM_CHECK(there >= bytes, kIo, dir.string(), ": ", what, " need ", format_bytes(bytes),
-           ", the file system has ", format_bytes(static_cast<double>(space.available)),
+  GM_CHECK(!free || *free + static_cast<double>(bytes_of(dir)) >= bytes, kIo, dir.string(), ": ",
+           what, " need ", format_bytes(bytes), ", the file system has ",
+           format_bytes(free.value_or(0.0)),
            " free; make room, choose an --out on another disk, or lower keep_last");
 }
 

@@ -11,6 +11,9 @@ namespace growmerge::launch {
 /// of free swap, or nothing where that is unknown.
 [[nodiscard]] std::optional<double> available_memory();
 
+/// Bytes free on the file system of `dir`; nothing where it is not there or does not tell.
+[[nodiscard]] std::optional<double> free_disk(const std::filesystem::path& dir);
+
 /// Errors: kIo when the file system of `dir` has fewer bytes free than `bytes`, counting what lies
 /// in `dir` already (of an earlier start) as free; `what` names their use. Says nothing where a
 /// file system does not tell.

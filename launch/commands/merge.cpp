@@ -139,13 +139,13 @@ StagePlan plan(const YamlNode& given) {
   return out;
 }
 
-std::string estimate(const YamlNode& node, int ranks) {
-  return merging::plan_merge(merging::parse_recipe(with_hub_models(node))).describe();
+merging::MergePlan merge_plan(const YamlNode& node) {
+  return merging::plan_merge(merging::parse_recipe(with_hub_models(node)));
 }
 
-double output_bytes(const YamlNode& node) {
-  return static_cast<double>(
-      merging::plan_merge(merging::parse_recipe(with_hub_models(node))).bytes_written);
+StageEstimate estimate(const YamlNode& node, int ranks) {
+  const merging::MergePlan plan = merge_plan(node);
+  return {plan.describe(), static_cast<double>(plan.bytes_written)};
 }
 
 /// What a run of other inputs has left would stand beside this one's files.
@@ -163,7 +163,7 @@ void clear_unfinished(const fs::path& dir) {
 }
 
 void work(const YamlNode& node, StageRun& run) {
-  const merging::MergePlan plan = merging::plan_merge(merging::parse_recipe(with_hub_models(node)));
+  const merging::MergePlan plan = merge_plan(node);
   if (!merging::can_go_on(plan, run.dir)) {
     clear_unfinished(run.dir);
   }
@@ -241,7 +241,6 @@ Command merge_command() {
   out.stage.plan = plan;
   out.stage.estimate = estimate;
   out.stage.work = work;
-  out.stage.output_bytes = output_bytes;
   out.split = split_recipes;
   out.place_paths = [](const std::vector<std::string>& paths, YamlNode& config) {
     GM_CHECK(paths.size() <= 1, kInvalidArgument, "'merge' takes one recipe, got ", paths.size(),

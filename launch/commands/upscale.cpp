@@ -37,12 +37,14 @@ StagePlan plan(const UpscaleCommandConfig& config) {
   return out;
 }
 
-std::string estimate(const UpscaleCommandConfig& config, int ranks) {
+StageEstimate estimate(const UpscaleCommandConfig& config, int ranks) {
   const upscaling::UpscalePlan plan = upscaling::plan_upscale(config.upscale, config.model);
-  return "model     " + format_count(plan.source_parameters) + " -> " +
-         format_count(plan.grown_parameters) + " parameters\n" + "disk      " +
-         format_bytes(static_cast<double>(plan.output_bytes)) + "\nmemory    " +
-         format_bytes(kProcessBytes + static_cast<double>(plan.peak_memory_bytes)) + "\n";
+  const auto bytes = static_cast<double>(plan.output_bytes);
+  return {"model     " + format_count(plan.source_parameters) + " -> " +
+              format_count(plan.grown_parameters) + " parameters\n" + "disk      " +
+              format_bytes(bytes) + "\nmemory    " +
+              format_bytes(kProcessBytes + static_cast<double>(plan.peak_memory_bytes)) + "\n",
+          bytes};
 }
 
 void work(const UpscaleCommandConfig& config, StageRun& run) {
